@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.models.base import Base, Created, Id, TenantId, one_of
+
+TaskStatus = Literal["queued", "processing", "completed", "failed", "cancelled"]
+FINISHED = ("completed", "failed", "cancelled")
+
+
+class Task(Base):
+    """One job for one song. The row is the truth; a broker message only says that there is work.
+
+    The lease lives here and not on the step: one worker takes a task whole. Every change of state is one
+    statement guarded by `status` and `attempt` (`backend.task.transition`).
+    """
+
+    __tablename__ = "task"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "id"),
+        ForeignKeyConstraint(["tenant_id", "upload_id"], ["upload.tenant_id", "upload.id"]),
+        one_of("status", get_args(TaskStatus)),
+        CheckConstraint("(status = 'processing') = (lease_until IS NOT NULL)", name="lease"),
+        CheckConstraint(
+            "(status IN ('completed', 'failed', 'cancelled')) = (finished_at IS NOT NULL)", name="finished"
+        ),
+        CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
+        CheckConstraint("price >= 0", name="price"),
+        Index("ix_task_queue", "status", "tenant_id", "id"),
+        Index("ix_task_history", "tenant_id", "user_id", "id"),
+        Index("ix_task_served", "tenant_id", "claimed_at"),
+        Index(None, "tenant_id", "upload_id"),
+    )
+
+    id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"))
+    upload_id: Mapped[UUID]
+    source_name: Mapped[str]
+    seconds: Mapped[float]
+    price: Mapped[int] = mapped_column(BigInteger)
+    """Millicredits, frozen at submit."""
+
+    status: Mapped[str] = mapped_column(default="queued")
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    """Attempts that ended badly; one that was handed back in good order is none."""
+    lease_until: Mapped[datetime | None]
+    worker: Mapped[str | None]
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    progress: Mapped[float] = mapped_column(default=0.0)
+    stage: Mapped[str | None]
+    last_event: Mapped[int] = mapped_column(default=0)
+    """Number of the newest event; events are numbered under this row's lock."""
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    retry_of: Mapped[UUID | None]
+
+    created_at: Mapped[Created]
+    claimed_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.models.base import Base, Created, Id, TenantId
+
+
+class Upload(Base):
+    """A song that somebody sent, probed and stored."""
+
+    __tablename__ = "upload"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "id"),
+        Index(None, "tenant_id", "user_id", "filename"),
+        CheckConstraint("size > 0", name="size"),
+        CheckConstraint("seconds > 0", name="seconds"),
+    )
+
+    id: Mapped[Id]
+    tenant_id: Mapped[TenantId]
+    user_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"))
+    filename: Mapped[str]
+    """The sender's name for it: shown and matched, never part of a path as it stands."""
+    storage_key: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str]
+    container: Mapped[str]
+    codec: Mapped[str]
+    rate: Mapped[int]
+    channels: Mapped[int]
+    seconds: Mapped[float]
+    """Counted by demuxing every packet; the price and the decoder's cap come from it."""
+    declared_seconds: Mapped[float | None]
+    sample: Mapped[bool] = mapped_column(default=False)
+    """A song of the sample library, copied for this user."""
+    created_at: Mapped[Created]
+    deleted_at: Mapped[datetime | None]

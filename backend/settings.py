@@ -1,0 +1,162 @@
+"""Every setting of the service, from the environment (`VR_DB__URL`, `VR_ENGINE__THREADS`, …) or `.env`.
+
+The defaults are the embedded mode: one machine, SQLite, no server to start. `docs/configuration.md` is
+generated from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field, SecretStr, computed_field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+ROOT = Path(__file__).resolve().parent.parent
+DEVELOPMENT_SECRET = "development-only-secret-never-use-in-production"
+SHORTEST_SECRET = 32
+
+
+class UnsafeSettings(RuntimeError):
+    """Production was asked for with settings that are only good for development; says each of them."""
+
+
+class Database(BaseModel):
+    url: str = Field("", description="SQLAlchemy URL; empty means SQLite below the data folder.")
+    pool_size: int = Field(10, ge=1, description="Connections kept open by each process.")
+    busy_timeout_seconds: float = Field(15, gt=0, description="SQLite: how long a writer waits for its turn.")
+
+
+class Queue(BaseModel):
+    url: str = Field("", description="Celery broker URL (redis://, amqp://); empty means files below the data folder.")
+    polling_seconds: float = Field(0.2, gt=0, description="Broker without a server: how often its folder is read.")
+
+
+class Auth(BaseModel):
+    secret: SecretStr = Field(
+        SecretStr(DEVELOPMENT_SECRET), description=f"Signs tokens and links; at least {SHORTEST_SECRET} characters."
+    )
+    issuer: str = Field("vocal-remover", description="`iss` of our tokens.")
+    audience: str = Field("vocal-remover-api", description="`aud` of our tokens.")
+    token_minutes: int = Field(60, ge=1, description="Life of an access token.")
+    link_minutes: int = Field(60, ge=1, description="Life of a signed download link.")
+    ticket_seconds: int = Field(60, ge=1, le=60, description="Life of a one-use ticket.")
+    registration: bool | None = Field(
+        None, description="Whether `POST /register` is open; by default in development only."
+    )
+
+
+class Credit(BaseModel):
+    price: int = Field(1_000, ge=0, description="Millicredits per started block of audio and step.")
+    block_seconds: int = Field(600, ge=1, description="Length of a block of audio.")
+    signup_grant: int = Field(10_000, ge=0, description="Millicredits given to a new account.")
+
+
+class Limit(BaseModel):
+    storage: str = Field("memory://", description="Where counters live: memory:// (one API process) or redis://…")
+    separate: str = Field("2 per 30 seconds", description="Submissions per user.")
+    login: str = Field("10 per minute", description="Logins and registrations per client address.")
+    trusted_proxies: str = Field(
+        "", description="Addresses whose X-Forwarded-For is believed, comma-separated; empty believes none."
+    )
+
+
+class Upload(BaseModel):
+    max_bytes: int = Field(1_000_000_000, ge=1, description="Largest file.")
+    max_seconds: float = Field(6 * 3600, gt=0, description="Longest song.")
+    decode_memory_bytes: int = Field(1_500_000_000, ge=1, description="Address space of the decoder child.")
+
+
+class Engine(BaseModel):
+    threads: int = Field(0, ge=0, description="Threads of the network; 0 means every core.")
+    runtime: str = Field("auto", description="auto, onnx, or spleeter_tf (Spleeter itself, in its own environment).")
+    default_model: str = Field(
+        "auto", description="Model of a task that names none; auto: spleeter:2stems when ready, else lite."
+    )
+    weights_mirror: str = Field("", description="Base URL that stands in for the published releases.")
+    weights_local: Path | None = Field(None, description="Folder with archives or unpacked weights.")
+    spleeter_python: Path | None = Field(None, description="Python of the Spleeter environment, for spleeter_tf.")
+    warmup_song: Path = Field(
+        ROOT / "data" / "sample" / "warmup.mp3", description="Separated once before the first task is taken."
+    )
+
+
+class Worker(BaseModel):
+    name: str = Field("worker", description="Stable name of a worker, shown by /health.")
+    pool: Literal["threads", "prefork", "solo"] = Field("threads", description="Celery pool.")
+    concurrency: int = Field(1, ge=1, description="Tasks at once in one worker.")
+    lease_seconds: float = Field(30, gt=1, description="A task not renewed for so long goes to another worker.")
+    renew_seconds: float = Field(1, gt=0, description="How often progress and lease are written.")
+    heartbeat_seconds: float = Field(5, gt=0, description="How often a worker says that it lives.")
+    sweep_seconds: float = Field(2, gt=0, description="How often lost wake-ups and expired leases are looked for.")
+    max_attempts: int = Field(3, ge=1, description="Attempts before a task fails for good.")
+    grace_seconds: float = Field(20, ge=0, description="When told to stop: how long a task may still run.")
+    expected: int = Field(1, ge=0, description="Workers that /health expects to see.")
+
+
+class Server(BaseModel):
+    host: str = Field("127.0.0.1", description="Address the API listens on.")
+    port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="VR_", env_nested_delimiter="__", env_file=".env", extra="ignore", frozen=True
+    )
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="production refuses default secrets and the demo user."
+    )
+    demo_user: bool | None = Field(None, description="Seed test@example.com; by default in development only.")
+    log_level: str = Field("INFO", description="Least severe level that is logged.")
+    data_dir: Path = Field(ROOT / "data", description="Uploads, results, model cache and the embedded database.")
+    sample_dir: Path = Field(ROOT / "data" / "sample", description="Songs that `filename` may name.")
+    assets_dir: Path = Field(ROOT / "assets", description="Model catalogue and embedded model.")
+
+    db: Database = Field(default_factory=Database)
+    queue: Queue = Field(default_factory=Queue)
+    auth: Auth = Field(default_factory=Auth)
+    credit: Credit = Field(default_factory=Credit)
+    limit: Limit = Field(default_factory=Limit)
+    upload: Upload = Field(default_factory=Upload)
+    engine: Engine = Field(default_factory=Engine)
+    worker: Worker = Field(default_factory=Worker)
+    server: Server = Field(default_factory=Server)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def development(self) -> bool:
+        return self.environment == "development"
+
+    @cached_property
+    def database_url(self) -> str:
+        return self.db.url or f"sqlite:///{self.data_dir / 'vocal_remover.db'}"
+
+    @property
+    def seeds_demo_user(self) -> bool:
+        return self.development if self.demo_user is None else self.demo_user
+
+    @property
+    def registration_open(self) -> bool:
+        return self.development if self.auth.registration is None else self.auth.registration
+
+    @property
+    def threads(self) -> int:
+        return self.engine.threads or len(os.sched_getaffinity(0))
+
+    def refuse_unsafe(self) -> None:
+        """Raise UnsafeSettings naming every reason why production must not start with these settings."""
+        if self.development:
+            return
+        secret = self.auth.secret.get_secret_value()
+        reasons = []
+        if secret == DEVELOPMENT_SECRET:
+            reasons.append("VR_AUTH__SECRET is the development secret: set one of your own.")
+        elif len(secret) < SHORTEST_SECRET:
+            reasons.append(f"VR_AUTH__SECRET is shorter than {SHORTEST_SECRET} characters.")
+        if self.seeds_demo_user:
+            reasons.append("VR_DEMO_USER is on: its password is public.")
+        if reasons:
+            raise UnsafeSettings("production settings are unsafe: " + " ".join(reasons))

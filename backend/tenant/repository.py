@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.models import Membership, Tenant
+
+
+def add(session: Session, name: str, owner_id: UUID) -> Tenant:
+    tenant = Tenant(name=name)
+    session.add(tenant)
+    session.flush()
+    session.add(Membership(tenant_id=tenant.id, user_id=owner_id, role="owner"))
+    session.flush()
+    return tenant
