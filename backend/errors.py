@@ -1,0 +1,178 @@
+"""Errors as the API shows them: RFC 9457 problem bodies with a stable code and a way out.
+
+Services raise classes derived from `Problem`, defined beside the service; this module turns them, and the
+errors of the framework, into one shape: type, title, status, detail, code, advice, request_id.
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import DBAPIError
+from starlette.exceptions import HTTPException
+
+from backend.db import is_unreachable
+from backend.problem import Problem
+from engine.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_DATABASE_SECONDS = 5
+
+
+class ProblemBody(BaseModel):
+    """What every error looks like (RFC 9457)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "detail": "There is no such task.",
+                "code": "task_not_found",
+                "advice": "Check the id; GET /api/v1/history lists your tasks.",
+                "request_id": "0198c5d2-7c1a-7d43-9b0e-6a1f0c9e2b11",
+            }
+        }
+    )
+
+    type: str = Field(description="A URI for the kind of problem; about:blank when the code says it all")
+    title: str
+    status: int
+    detail: str = Field(description="A sentence for people")
+    code: str = Field(description="Stable, for programs")
+    advice: str = Field(description="What to do next")
+    request_id: str
+    errors: list[dict[str, Any]] | None = Field(None, description="With 422: each field that is wrong, and why")
+
+
+ENGINE_STATUS = {
+    "audio_undecodable": HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    "audio_empty": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "audio_too_long": HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    "audio_hostile": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "decoder_crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "unknown_model": HTTPStatus.UNPROCESSABLE_ENTITY,
+}
+
+HTTP_ADVICE = {
+    404: ("route_not_found", "See /docs for the routes that exist."),
+    405: ("method_not_allowed", "See /docs for the methods of this route."),
+}
+
+
+def problem_response(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    advice: str,
+    *,
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> JSONResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": detail,
+        "code": code,
+        "advice": advice,
+        "request_id": request.scope.get("request_id", ""),
+        **more,
+    }
+    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+
+class PublicFailure:
+    """The handlers, one for each family of exceptions."""
+
+    @staticmethod
+    async def problem(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, Problem)
+        return problem_response(
+            request, error.status, error.code, str(error), error.advice, headers=dict(error.headers)
+        )
+
+    @staticmethod
+    async def engine(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, EngineError)
+        status = ENGINE_STATUS.get(error.code, HTTPStatus.INTERNAL_SERVER_ERROR)
+        return problem_response(request, status, error.code, str(error), error.advice)
+
+    @staticmethod
+    async def validation(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        errors = [
+            {"field": ".".join(map(str, e["loc"])), "message": e["msg"], "kind": e["type"]} for e in error.errors()
+        ]
+        detail = "; ".join(f"{e['field']}: {e['message']}" for e in errors) or "The request is not well formed."
+        return problem_response(
+            request,
+            422,
+            "invalid_request",
+            detail,
+            "Correct the fields that are named; /docs shows each request.",
+            errors=errors,
+        )
+
+    @staticmethod
+    async def http(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        code, advice = HTTP_ADVICE.get(error.status_code, ("http_error", "See /docs."))
+        headers = dict(error.headers or {})
+        return problem_response(request, error.status_code, code, f"{error.detail}.", advice, headers=headers)
+
+    @staticmethod
+    async def database(request: Request, error: Exception) -> JSONResponse:
+        if not is_unreachable(error):
+            return await PublicFailure.unexpected(request, error)
+        log.warning("database unreachable: %s", type(error).__name__)
+        return problem_response(
+            request,
+            503,
+            "database_unavailable",
+            "The database can't be reached at the moment; nothing was changed.",
+            f"Send the same request again in {RETRY_DATABASE_SECONDS} seconds.",
+            headers={"Retry-After": str(RETRY_DATABASE_SECONDS)},
+        )
+
+    @staticmethod
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        log.error("unhandled error in %s %s", request.method, request.url.path, exc_info=error)
+        return problem_response(
+            request,
+            500,
+            "internal_error",
+            "Something went wrong on our side.",
+            "Try again; if it happens again, report the request_id.",
+        )
+
+
+def install(app: FastAPI) -> None:
+    app.add_exception_handler(Problem, PublicFailure.problem)
+    app.add_exception_handler(EngineError, PublicFailure.engine)
+    app.add_exception_handler(RequestValidationError, PublicFailure.validation)
+    app.add_exception_handler(HTTPException, PublicFailure.http)
+    app.add_exception_handler(DBAPIError, PublicFailure.database)
+    app.add_exception_handler(Exception, PublicFailure.unexpected)
+
+
+def describes(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI `responses` for the errors that a route may give."""
+    return {
+        status: {
+            "description": HTTPStatus(status).phrase,
+            "model": ProblemBody,
+            "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+        }
+        for status in statuses
+    }

@@ -1,0 +1,26 @@
+"""What the API process does when it starts and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio import to_thread
+from fastapi import FastAPI
+
+from backend.realtime.feed import Feed
+from backend.wiring import Wiring
+
+THREADS = 40
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Raises UnsafeSettings: production does not start with development's secrets."""
+    wiring: Wiring = app.state.wiring
+    wiring.settings.refuse_unsafe()
+    to_thread.current_default_thread_limiter().total_tokens = THREADS
+    app.state.feed = Feed(wiring.database)
+    yield
+    await app.state.feed.close()
+    wiring.database.dispose()

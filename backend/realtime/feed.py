@@ -1,0 +1,114 @@
+"""What happens to tasks, told as it happens: one poller a process serves every listener.
+
+Events come from the `event` table, in order, without gap or duplicate, and can be resumed after any of them.
+Progress is a latest value: a slow listener skips to the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
+
+from backend.db import Database
+from backend.models.task import FINISHED
+from backend.realtime import repository
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """`seq` is None for progress, which is not kept and can't be resumed from."""
+
+    kind: str
+    data: dict[str, Any]
+    seq: int | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Listener:
+    task_id: UUID
+    seq: int
+    shown: dict[str, Any] | None = None
+    ended: bool = False
+    pending: list[Update] = field(default_factory=list)
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def tell(self, update: Update) -> None:
+        if update.kind == "progress":
+            self.pending = [waiting for waiting in self.pending if waiting.kind != "progress"]
+        self.pending.append(update)
+        self.awake.set()
+
+
+class Feed:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._listeners: set[_Listener] = set()
+        self._poller: asyncio.Task[None] | None = None
+
+    async def listen(self, task_id: UUID, after: int) -> AsyncIterator[Update]:
+        """Updates of a task from after event `after` until it is finished.
+
+        The caller must have checked that the listener may see the task.
+        """
+        listener = _Listener(task_id, after)
+        self._listeners.add(listener)
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll())
+        try:
+            while not (listener.ended and not listener.pending):
+                await listener.awake.wait()
+                listener.awake.clear()
+                updates, listener.pending = listener.pending, []
+                for update in updates:
+                    yield update
+        finally:
+            self._listeners.discard(listener)
+
+    async def close(self) -> None:
+        if self._poller is not None:
+            self._poller.cancel()
+            await asyncio.gather(self._poller, return_exceptions=True)
+
+    async def _poll(self) -> None:
+        while self._listeners:
+            listeners = list(self._listeners)
+            since = {listener.task_id: 1 << 62 for listener in listeners}
+            for listener in listeners:
+                since[listener.task_id] = min(since[listener.task_id], listener.seq)
+            try:
+                news = await run_in_threadpool(self._read, since)
+            except SQLAlchemyError as error:
+                log.warning("the feed can't read the database: %s", type(error).__name__)
+            else:
+                for listener in listeners:
+                    _deliver(listener, news[listener.task_id])
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _read(self, since: dict[UUID, int]) -> dict[UUID, repository.News]:
+        with self._database.read() as session:
+            return repository.news(session, since)
+
+
+def _deliver(listener: _Listener, news: repository.News) -> None:
+    for event in news.events:
+        if event.seq > listener.seq:
+            listener.seq = event.seq
+            listener.tell(Update("state", {"status": event.kind, **event.data}, event.seq))
+    if news.progress is not None and news.progress != listener.shown:
+        listener.shown = news.progress
+        listener.tell(Update("progress", news.progress))
+    # Finished only when its last event has been told: the row and the event are read one after the other.
+    if news.status is None or (news.status in FINISHED and listener.seq >= news.last_event):
+        listener.ended = True
+        listener.awake.set()

@@ -1,0 +1,119 @@
+"""Where songs and results lie: a folder, addressed by keys that only the server makes.
+
+A file appears under its key whole or not at all: it is written in `incoming/`, synced, then renamed.
+Keys are relative POSIX paths such as `output/song/<task>/<attempt>/vocals.wav`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from uuid import UUID
+
+from backend.identity import new_id
+
+ABANDONED_SECONDS = 24 * 3600
+LONGEST_NAME = 80
+
+
+def upload_key(tenant_id: UUID, upload_id: UUID) -> str:
+    return f"uploads/{tenant_id}/{upload_id}/source"
+
+
+def output_key(source_name: str, task_id: UUID, attempt: int, file: str) -> str:
+    return f"{task_key(source_name, task_id)}/{attempt}/{file}"
+
+
+def task_key(source_name: str, task_id: UUID) -> str:
+    """Of everything that a task has written, in all its attempts."""
+    return f"output/{safe_name(source_name)}/{task_id}"
+
+
+def safe_name(filename: str) -> str:
+    """A song's name as a folder's name: letters, digits, `.`, `-`, `_`, in any script, without its suffix."""
+    stem = PurePosixPath(unicodedata.normalize("NFC", filename)).stem
+    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:LONGEST_NAME] or "song"
+
+
+class LocalStorage:
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def path(self, key: str) -> Path:
+        """Where the file of a key lies, whether or not it is there."""
+        path = self.root / PurePosixPath(key)
+        if not path.resolve().is_relative_to(self.root):
+            raise ValueError(f"key outside the storage: {key!r}")
+        return path
+
+    def shown(self, key: str) -> str:
+        """The path as people see it: relative to where the service was started, when it lies below."""
+        path = self.path(key)
+        try:
+            return str(path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(path)
+
+    @contextmanager
+    def incoming(self) -> Iterator[Path]:
+        """A new folder to write in, on the same file system; what is left in it at the end is removed."""
+        folder = self.root / "incoming" / str(new_id())
+        folder.mkdir(parents=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def adopt(self, file: Path, key: str) -> None:
+        """Move a finished file under its key: synced, then renamed, so it survives a power cut whole."""
+        target = self.path(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+        file.replace(target)
+        _sync_folder(target.parent)
+
+    def delete(self, key: str) -> None:
+        """Remove a file, or a folder with all it holds, and the folders that this leaves empty."""
+        path = self.path(key)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        for parent in path.parents:
+            if parent == self.root or not parent.is_relative_to(self.root):
+                break
+            try:
+                parent.rmdir()
+            except OSError:
+                break
+
+    def attempts(self, source_name: str, task_id: UUID) -> list[int]:
+        """Numbers of the attempts of a task that have left files."""
+        folder = self.path(task_key(source_name, task_id))
+        if not folder.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+
+    def remove_abandoned(self) -> None:
+        """Clear `incoming/` of what processes that were killed left there."""
+        folder = self.root / "incoming"
+        if not folder.is_dir():
+            return
+        for entry in folder.iterdir():
+            if time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from backend.auth.caller import CurrentCaller
+from backend.errors import describes
+from backend.idempotency.service import fingerprint
+from backend.models.task import TaskStatus
+from backend.paging import link_next
+from backend.rate_limit import RateLimits
+from backend.sessions import Reading, WiringOf
+from backend.task import service
+from backend.task.schemas import Accepted, Batch, BatchAccepted, HistoryRow, Separation, TaskView
+from backend.task.service import Order
+from backend.task.views import history_row, task_view
+from backend.upload import service as uploads
+
+ALL_AT_ONCE = 1000
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(min_length=1, max_length=255, description="Repeat a request safely: the same key gives the same answer"),
+]
+
+
+def separate(
+    request: Request,
+    body: Separation,
+    caller: CurrentCaller,
+    wiring: WiringOf,
+    idempotency_key: IdempotencyKey = None,
+) -> Accepted:
+    """Order the stems of a song: of the sample library or one that you have sent.
+
+    Answers at once with the task's id; its credits are put aside. Follow it at `/status/{task_id}` or, live,
+    at `/tasks/{task_id}/events`.
+    """
+    scope = caller.scope
+    mark = fingerprint("separate", body.model_dump(mode="json"))
+    answer = service.answered_before(wiring, scope, idempotency_key, mark)
+    if answer is None:
+        if body.upload_id is not None:
+            with wiring.database.read() as session:
+                song = uploads.get(session, scope, body.upload_id)
+        else:
+            song = uploads.find_named(wiring, scope, body.filename or "")
+        answer = service.submit(wiring, scope, [song], Order(body.model, body.options()), idempotency_key, mark)
+    return Accepted(task_id=answer["task_ids"][0], **{k: v for k, v in answer.items() if k != "task_ids"})
+
+
+def submit_batch(
+    request: Request,
+    body: Batch,
+    caller: CurrentCaller,
+    wiring: WiringOf,
+    idempotency_key: IdempotencyKey = None,
+) -> BatchAccepted:
+    """Order the stems of many songs in one request: all are taken or none, and the limit counts one."""
+    scope = caller.scope
+    mark = fingerprint("tasks", body.model_dump(mode="json"))
+    answer = service.answered_before(wiring, scope, idempotency_key, mark)
+    if answer is None:
+        with wiring.database.read() as session:
+            songs = [uploads.get(session, scope, upload_id) for upload_id in body.upload_ids]
+        answer = service.submit(wiring, scope, songs, Order(body.model, body.options()), idempotency_key, mark)
+    return BatchAccepted.model_validate(answer)
+
+
+def status(task_id: UUID, caller: CurrentCaller, session: Reading, wiring: WiringOf) -> TaskView:
+    """Where a task is: state, progress, place in the queue, and its stems when it is completed."""
+    return task_view(wiring, session, service.record(session, caller.scope, task_id))
+
+
+def history(
+    request: Request,
+    response: Response,
+    caller: CurrentCaller,
+    session: Reading,
+    wiring: WiringOf,
+    status: TaskStatus | None = None,
+    limit: Annotated[int | None, Query(ge=1, le=ALL_AT_ONCE)] = None,
+    cursor: UUID | None = None,
+) -> list[HistoryRow]:
+    """Your tasks, newest first.
+
+    Without `limit` up to 1,000 rows; `X-Total-Count` says how many there are, `Link` where the rest is.
+    """
+    size = limit or ALL_AT_ONCE
+    records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size)
+    response.headers["X-Total-Count"] = str(total)
+    if len(records) == size and total > size:
+        response.headers["Link"] = link_next(request, records[-1].task.id)
+    return [history_row(wiring, record) for record in records]
+
+
+def cancel(task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> TaskView:
+    """Stop a task; its credits come back. One under way ends within about a second: see its status."""
+    service.cancel(wiring, caller.scope, task_id)
+    with wiring.database.read() as session:
+        return task_view(wiring, session, service.record(session, caller.scope, task_id))
+
+
+def retry(request: Request, task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> Accepted:
+    """Repeat a failed or cancelled task as a new one, with the same song and the same model."""
+    task = service.retry(wiring, caller.scope, task_id)
+    with wiring.database.read() as session:
+        view = task_view(wiring, session, service.record(session, caller.scope, task.id))
+    return Accepted(task_id=view.task_id, status=view.status, model=view.model, price=view.credits)
+
+
+def delete(task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> None:
+    """Delete a finished task with its stems."""
+    service.delete(wiring, caller.scope, task_id)
+
+
+def routes(limits: RateLimits) -> APIRouter:
+    router = APIRouter(tags=["tasks"])
+    submitting = describes(401, 402, 404, 422, 429)
+    router.post("/separate", status_code=202, responses=submitting)(limits.separate(separate))
+    router.post("/tasks", status_code=202, responses=submitting)(limits.separate(submit_batch))
+    router.get("/status/{task_id}", responses=describes(401, 404))(status)
+    router.get("/tasks/{task_id}", name="task", responses=describes(401, 404))(status)
+    router.get("/history", responses=describes(401))(history)
+    router.post("/tasks/{task_id}/cancel", responses=describes(401, 404, 409))(cancel)
+    router.post("/tasks/{task_id}/retry", status_code=202, responses=describes(401, 402, 404, 409, 429))(
+        limits.separate(retry)
+    )
+    router.delete("/tasks/{task_id}", status_code=204, responses=describes(401, 404, 409))(delete)
+    return router

@@ -1,0 +1,125 @@
+"""The tasks' tables as workers and the sweep see them: whose a task is does not matter here.
+
+Every change of state is one statement, guarded by status and attempt: whoever comes late changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session, aliased
+
+from backend.clock import database_now
+from backend.models import Task
+from backend.models.task import FINISHED
+from backend.tenant.scope import serves_every_tenant
+
+
+@serves_every_tenant
+def claim(session: Session, worker: str, lease_seconds: float) -> Task | None:
+    """Take the next task: of the tenant served longest ago, its oldest."""
+    served = aliased(Task)
+    last_served = (
+        select(func.max(served.claimed_at)).where(served.tenant_id == Task.tenant_id).correlate(Task).scalar_subquery()
+    )
+    following = (
+        select(Task.id)
+        .where(Task.status == "queued")
+        .order_by(last_served.asc().nulls_first(), Task.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    return session.scalars(
+        update(Task)
+        .where(Task.id == following, Task.status == "queued")
+        .values(
+            status="processing",
+            attempt=Task.attempt + 1,
+            lease_until=database_now(lease_seconds),
+            claimed_at=database_now(),
+            worker=worker,
+            progress=0.0,
+            stage=None,
+            last_event=Task.last_event + 1,
+        )
+        .returning(Task),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+
+
+@serves_every_tenant
+def renew(
+    session: Session, task_id: UUID, attempt: int, lease_seconds: float, progress: float, stage: str
+) -> bool | None:
+    """Whether cancelling was asked for; None when the lease is another's by now."""
+    return session.scalars(
+        update(Task)
+        .where(Task.id == task_id, Task.attempt == attempt, Task.status == "processing")
+        .values(lease_until=database_now(lease_seconds), progress=progress, stage=stage)
+        .returning(Task.cancel_requested)
+    ).one_or_none()
+
+
+@serves_every_tenant
+def leave(
+    session: Session,
+    task_id: UUID,
+    *,
+    status: str,
+    attempt: int,
+    into: str,
+    expired_only: bool = False,
+    **values: Any,
+) -> Task | None:
+    """Move a task from one state to another; None when it is not there any more: nothing was changed."""
+    guards: list[ColumnElement[bool]] = [Task.id == task_id, Task.status == status, Task.attempt == attempt]
+    if expired_only:
+        guards.append(Task.lease_until < database_now())
+    if into in FINISHED:
+        values["finished_at"] = database_now()
+    return session.scalars(
+        update(Task)
+        .where(*guards)
+        .values(status=into, lease_until=None, last_event=Task.last_event + 1, **values)
+        .returning(Task),
+        execution_options={"populate_existing": True},
+    ).one_or_none()
+
+
+@serves_every_tenant
+def expired(session: Session) -> list[Task]:
+    return list(
+        session.scalars(select(Task).where(Task.status == "processing", Task.lease_until < database_now()).limit(100))
+    )
+
+
+@serves_every_tenant
+def held_by(session: Session, worker: str) -> list[Task]:
+    return list(session.scalars(select(Task).where(Task.status == "processing", Task.worker == worker)))
+
+
+@serves_every_tenant
+def queued(session: Session) -> int:
+    return session.scalar(select(func.count()).select_from(Task).where(Task.status == "queued")) or 0
+
+
+@serves_every_tenant
+def seconds_ahead(session: Session, task: Task) -> tuple[int, float]:
+    """(how many queued tasks are older, how many seconds of audio they and the running ones hold)."""
+    ahead = session.execute(
+        select(func.count(), func.coalesce(func.sum(Task.seconds), 0.0)).where(
+            Task.status == "queued", Task.id < task.id
+        )
+    ).one()
+    running = session.scalar(
+        select(func.coalesce(func.sum(Task.seconds * (1 - Task.progress)), 0.0)).where(Task.status == "processing")
+    )
+    return int(ahead[0]), float(ahead[1]) + float(running or 0.0)
+
+
+@serves_every_tenant
+def recent_runs(session: Session, limit: int) -> list[Task]:
+    return list(session.scalars(select(Task).where(Task.status == "completed").order_by(Task.id.desc()).limit(limit)))

@@ -1,0 +1,225 @@
+"""The life of a task: every change of its state, with its event and its money in one transaction.
+
+    queued ──claim──▶ processing ──complete──▶ completed   (credits captured)
+      ▲ │                │  │ │
+      │ └──cancel──┐     │  │ └──fail────────▶ failed      (credits released)
+      └──requeue───┼─────┘  └────cancel──────▶ cancelled   (credits released)
+                   └────────────────────────▶ cancelled
+
+Whoever comes late (a worker whose lease went to another, a second sweep) changes nothing and is told so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.credit import service as credit
+from backend.db import Database
+from backend.models import Artifact, Event, Task
+from backend.task import lease_repository, repository
+from backend.tenant.scope import Scope
+from backend.upload import service as uploads
+from engine.audio import AudioInfo
+
+TRANSITIONS: Mapping[str, frozenset[str]] = {
+    "queued": frozenset({"processing", "cancelled"}),
+    "processing": frozenset({"completed", "failed", "cancelled", "queued"}),
+}
+
+WORKER_LOST = ("worker_lost", "The workers that tried this task all stopped in the middle of it.")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a worker needs to know of the task that it has taken."""
+
+    task_id: UUID
+    tenant_id: UUID
+    attempt: int
+    failures: int
+    source_name: str
+    source_key: str
+    source: AudioInfo
+    step_id: UUID
+    model: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A result under its key, ready to become an artifact row."""
+
+    kind: str
+    name: str
+    key: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
+    """Take the next task, if there is one."""
+    with database.write() as session:
+        task = lease_repository.claim(session, worker, lease_seconds)
+        if task is None:
+            return None
+        _record(session, task, {"attempt": task.attempt})
+        step = repository.steps(session, task.tenant_id, [task.id])[task.id]
+        upload = uploads.get(session, Scope(task.tenant_id, task.user_id), task.upload_id)
+        return Claim(
+            task_id=task.id,
+            tenant_id=task.tenant_id,
+            attempt=task.attempt,
+            failures=task.failures,
+            source_name=task.source_name,
+            source_key=upload.storage_key,
+            source=uploads.audio_info(upload),
+            step_id=step.id,
+            model=step.model,
+            options=step.options,
+        )
+
+
+def renew(database: Database, claim: Claim, lease_seconds: float, progress: float, stage: str) -> bool | None:
+    """Keep the lease and say how far it is. Whether to cancel; None when the lease is lost."""
+    with database.write() as session:
+        return lease_repository.renew(session, claim.task_id, claim.attempt, lease_seconds, progress, stage)
+
+
+def complete(database: Database, claim: Claim, receipt: dict[str, Any], files: Sequence[StoredFile]) -> bool:
+    """Finish with these results; False when the lease was lost: they must then be removed."""
+    with database.write() as session:
+        task = _leave(session, claim.task_id, "processing", claim.attempt, "completed", progress=1.0, stage=None)
+        if task is None:
+            return False
+        repository.add(session, *(_artifact(claim, file) for file in files))
+        repository.steps(session, claim.tenant_id, [claim.task_id])[claim.task_id].receipt = receipt
+        credit.capture(session, task.tenant_id, task.id)
+        _record(session, task, {"stems": [file.name for file in files if file.kind == "stem"]})
+        return True
+
+
+def fail(
+    database: Database, claim: Claim, code: str, message: str, *, transient: bool, max_attempts: int
+) -> str | None:
+    """Back to the queue when it may go better next time, else failed; the new status, None when too late."""
+    with database.write() as session:
+        if transient and claim.failures + 1 < max_attempts:
+            task = _requeue(session, claim.task_id, claim.attempt, code, failures=claim.failures + 1)
+        else:
+            task = _fail(session, claim.task_id, claim.attempt, code, message)
+        return task.status if task else None
+
+
+def give_back(database: Database, claim: Claim, reason: str) -> None:
+    """Hand an unfinished task back, for instance when the worker is told to stop."""
+    with database.write() as session:
+        _requeue(session, claim.task_id, claim.attempt, reason, failures=claim.failures)
+
+
+def cancel(session: Session, task_id: UUID, status: str, attempt: int) -> bool:
+    """End a queued task, or a processing one by the worker that holds it."""
+    task = _leave(session, task_id, status, attempt, "cancelled", stage=None)
+    if task is None:
+        return False
+    credit.release(session, task.tenant_id, task.id)
+    _record(session, task, {})
+    return True
+
+
+def rescue_expired(session: Session, max_attempts: int) -> list[Task]:
+    """Give the tasks of silent workers to others; those tasks, as they are now."""
+    return _rescue_all(session, lease_repository.expired(session), max_attempts, expired_only=True)
+
+
+def rescue_own(session: Session, worker: str, max_attempts: int) -> list[Task]:
+    """What a worker held before it died, when it starts again: nobody needs to wait for the lease."""
+    return _rescue_all(session, lease_repository.held_by(session, worker), max_attempts, expired_only=False)
+
+
+def queued(session: Session) -> int:
+    """How many tasks wait for a worker."""
+    return lease_repository.queued(session)
+
+
+def any_expired(session: Session) -> bool:
+    return bool(lease_repository.expired(session))
+
+
+def record_queued(session: Session, task: Task) -> None:
+    """The first event of a task that has just been written."""
+    _record(session, task, {"price": task.price})
+
+
+def _rescue_all(session: Session, tasks: Sequence[Task], max_attempts: int, *, expired_only: bool) -> list[Task]:
+    return [task for task in tasks if _rescue(session, task, max_attempts, expired_only=expired_only)]
+
+
+def _rescue(session: Session, task: Task, max_attempts: int, *, expired_only: bool) -> bool:
+    # Read first: the guarded statement below refreshes this very object.
+    task_id, attempt, failures = task.id, task.attempt, task.failures + 1
+    if task.cancel_requested:
+        return cancel(session, task_id, "processing", attempt)
+    if failures >= max_attempts:
+        return _fail(session, task_id, attempt, *WORKER_LOST, expired_only=expired_only) is not None
+    reason = WORKER_LOST[0]
+    return _requeue(session, task_id, attempt, reason, failures=failures, expired_only=expired_only) is not None
+
+
+def _fail(
+    session: Session, task_id: UUID, attempt: int, code: str, message: str, *, expired_only: bool = False
+) -> Task | None:
+    error = {"error_code": code, "error_message": message}
+    task = _leave(session, task_id, "processing", attempt, "failed", expired_only=expired_only, stage=None, **error)
+    if task is not None:
+        credit.release(session, task.tenant_id, task.id)
+        _record(session, task, error)
+    return task
+
+
+def _requeue(
+    session: Session, task_id: UUID, attempt: int, reason: str, *, failures: int, expired_only: bool = False
+) -> Task | None:
+    values = {"failures": failures, "progress": 0.0, "stage": None}
+    task = _leave(session, task_id, "processing", attempt, "queued", expired_only=expired_only, **values)
+    if task is not None:
+        _record(session, task, {"reason": reason})
+    return task
+
+
+def _leave(
+    session: Session, task_id: UUID, status: str, attempt: int, into: str, *, expired_only: bool = False, **values: Any
+) -> Task | None:
+    if into not in TRANSITIONS[status]:
+        raise ValueError(f"a task never goes from {status} to {into}")
+    return lease_repository.leave(
+        session, task_id, status=status, attempt=attempt, into=into, expired_only=expired_only, **values
+    )
+
+
+def _record(session: Session, task: Task, data: dict[str, Any]) -> None:
+    """The statement that changed the task has numbered the event, under the row's lock."""
+    repository.add(
+        session,
+        Event(task_id=task.id, seq=task.last_event, tenant_id=task.tenant_id, kind=task.status, data=data),
+    )
+
+
+def _artifact(claim: Claim, file: StoredFile) -> Artifact:
+    return Artifact(
+        tenant_id=claim.tenant_id,
+        task_id=claim.task_id,
+        step_id=claim.step_id,
+        attempt=claim.attempt,
+        kind=file.kind,
+        name=file.name,
+        storage_key=file.key,
+        media_type=file.media_type,
+        size=file.size,
+        sha256=file.sha256,
+    )

@@ -1,0 +1,124 @@
+"""Results on their way out: stems with Range, archives as a stream, events as they happen."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Header, Request
+from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from pydantic import BaseModel, ConfigDict, Field
+from zipstream import ZIP_STORED, ZipStream
+
+from backend import storage as keys
+from backend.auth.caller import CurrentCaller
+from backend.auth.reader import LinkReader, TicketReader
+from backend.errors import describes
+from backend.realtime.feed import Feed
+from backend.sessions import Reading, WiringOf, Writing
+from backend.task import service
+from backend.ticket import service as tickets
+
+router = APIRouter(tags=["results"])
+
+
+@router.get(
+    "/tasks/{task_id}/stems/{stem}",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}},
+        **describes(401, 404, 409),
+    },
+)
+def stem(task_id: UUID, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
+    """A stem as audio; takes `Range`, so players can seek. A signed link needs no token."""
+    artifact = service.artifact(session, reader, task_id, stem)
+    task = service.get(session, reader, task_id)
+    return FileResponse(
+        wiring.storage.path(artifact.storage_key),
+        media_type=artifact.media_type,
+        filename=f"{keys.safe_name(task.source_name)}-{stem}{_suffix(artifact.storage_key)}",
+        headers={"Cache-Control": "private, max-age=3600", "ETag": f'"{artifact.sha256}"'},
+    )
+
+
+@router.get(
+    "/tasks/{task_id}/archive",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
+        **describes(401, 404, 409),
+    },
+)
+def archive(task_id: UUID, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
+    """All stems and the receipt as one zip, streamed. A signed link needs no token."""
+    record = service.record(session, reader, task_id)
+    if not record.artifacts:
+        raise service.TaskNotFinished(f"The task is {record.task.status}: it has no stems.")
+    name = keys.safe_name(record.task.source_name)
+    # Audio does not deflate: stored, so that the length is known ahead.
+    bundle = ZipStream(compress_type=ZIP_STORED, sized=True)
+    for artifact in record.artifacts:
+        bundle.add_path(
+            wiring.storage.path(artifact.storage_key), f"{name}/{artifact.name}{_suffix(artifact.storage_key)}"
+        )
+    headers = {
+        "Content-Length": str(len(bundle)),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}.zip",
+    }
+    return StreamingResponse(iter(bundle), media_type="application/zip", headers=headers)
+
+
+def _feed(request: Request) -> Feed:
+    feed: Feed = request.app.state.feed
+    return feed
+
+
+def _watched(task_id: UUID, reader: TicketReader, session: Reading) -> UUID:
+    """Checked before the stream starts: afterwards it is too late for a 404."""
+    return service.get(session, reader, task_id).id
+
+
+@router.get(
+    "/tasks/{task_id}/events",
+    response_class=EventSourceResponse,
+    responses=describes(401, 404),
+)
+async def events(
+    watched: Annotated[UUID, Depends(_watched, scope="function")],
+    feed: Annotated[Feed, Depends(_feed)],
+    last_event_id: Annotated[int, Header(ge=0, description="Go on after this event")] = 0,
+) -> AsyncIterator[ServerSentEvent]:
+    """Server-sent events until the task is finished.
+
+    `state` events are numbered and come in order, once each: reconnect with `Last-Event-ID` to go on.
+    `progress` events tell the latest progress and place in the queue. A ticket needs no token.
+    """
+    async for update in feed.listen(watched, last_event_id):
+        yield ServerSentEvent(event=update.kind, data=update.data, id=None if update.seq is None else str(update.seq))
+
+
+class TicketRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    task_id: UUID
+
+
+class TicketView(BaseModel):
+    ticket: str
+    expires_in: int = Field(description="Seconds")
+
+
+@router.post("/tickets", status_code=201, responses=describes(401, 404))
+def ticket(body: TicketRequest, caller: CurrentCaller, session: Writing, wiring: WiringOf) -> TicketView:
+    """A pass for one look at a task's events, for a browser that can't send a token: `?ticket=…`."""
+    task = service.get(session, caller.scope, body.task_id)
+    seconds = wiring.settings.auth.ticket_seconds
+    return TicketView(ticket=tickets.issue(session, caller.scope, task.id, seconds), expires_in=seconds)
+
+
+def _suffix(key: str) -> str:
+    return key[key.rindex(".") :]

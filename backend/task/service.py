@@ -1,0 +1,238 @@
+"""Submitting, looking up, cancelling, repeating and deleting tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend import storage as keys
+from backend.credit import service as credit
+from backend.db import after_commit
+from backend.idempotency import service as idempotency
+from backend.identity import new_id
+from backend.models import Artifact, Step, Task, Upload
+from backend.models.task import FINISHED
+from backend.problem import Problem
+from backend.task import lease_repository, lifecycle, repository
+from backend.tenant.scope import Scope
+from backend.upload import service as uploads
+from backend.wiring import Wiring
+
+RECENT_RUNS = 10
+
+
+class TaskNotFound(Problem):
+    status = 404
+    code = "task_not_found"
+    detail = "There is no such task."
+    advice = "Check the id; GET /api/v1/history lists your tasks."
+
+
+class TaskFinished(Problem):
+    status = 409
+    code = "task_finished"
+    detail = "The task is finished."
+    advice = "A failed or cancelled task can be repeated with POST /api/v1/tasks/{id}/retry."
+
+
+class TaskNotFinished(Problem):
+    status = 409
+    code = "task_not_finished"
+    detail = "The task is not finished."
+    advice = "Wait until it is completed; GET /api/v1/tasks/{id}/events tells you when."
+
+
+class StemNotFound(Problem):
+    status = 404
+    code = "stem_not_found"
+    detail = "The task has no such stem."
+    advice = "GET /api/v1/tasks/{id} lists its stems."
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for, apart from the songs."""
+
+    model: str | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """A task with all that its answer shows."""
+
+    task: Task
+    step: Step
+    artifacts: Sequence[Artifact]
+
+
+def submit(
+    wiring: Wiring, scope: Scope, songs: Sequence[Upload], order: Order, key: str | None, fingerprint: str
+) -> dict[str, Any]:
+    """Tasks for these songs, all or none: rows, holds and the answer in one transaction.
+
+    Returns the answer, which under a repeated Idempotency-Key is the one given before.
+    Raises CreditsExhausted, ModelUnknown, KeyReused.
+    """
+    spec = wiring.models.choose(order.model)
+    with wiring.database.write() as session:
+        if key is not None and not idempotency.reserve(session, scope, key, fingerprint):
+            given = idempotency.answer_given(session, scope, key, fingerprint)
+            assert given is not None
+            return given
+        tasks = [_create(wiring, session, scope, song, spec.id, order.options) for song in songs]
+        answer = {
+            "task_ids": [str(task.id) for task in tasks],
+            "status": "queued",
+            "model": spec.id,
+            "price": credit.shown(sum(task.price for task in tasks)),
+        }
+        if key is not None:
+            idempotency.keep(session, scope, key, answer)
+        for _ in tasks:
+            after_commit(session, wiring.bell.ring)
+        return answer
+
+
+def answered_before(wiring: Wiring, scope: Scope, key: str | None, fingerprint: str) -> dict[str, Any] | None:
+    """The answer already given under this key; before anything else is looked at, so that it never changes."""
+    if key is None:
+        return None
+    with wiring.database.read() as session:
+        return idempotency.answer_given(session, scope, key, fingerprint)
+
+
+def get(session: Session, scope: Scope, task_id: UUID) -> Task:
+    """Raises TaskNotFound, for a stranger's task as for none."""
+    task = repository.get(session, scope, task_id)
+    if task is None:
+        raise TaskNotFound
+    return task
+
+
+def record(session: Session, scope: Scope, task_id: UUID) -> TaskRecord:
+    return records(session, scope.tenant_id, [get(session, scope, task_id)])[0]
+
+
+def records(session: Session, tenant_id: UUID, tasks: Sequence[Task]) -> list[TaskRecord]:
+    ids = [task.id for task in tasks]
+    steps = repository.steps(session, tenant_id, ids)
+    artifacts = repository.artifacts(session, tenant_id, ids)
+    return [TaskRecord(task, steps[task.id], artifacts.get(task.id, ())) for task in tasks]
+
+
+def history(
+    session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int
+) -> tuple[list[TaskRecord], int]:
+    """(a page, newest first; how many there are in all)."""
+    tasks = repository.page(session, scope, status=status, before=before, limit=limit)
+    return records(session, scope.tenant_id, tasks), repository.count(session, scope, status=status)
+
+
+def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Artifact:
+    """A finished task's stem or receipt; raises TaskNotFound, TaskNotFinished, StemNotFound."""
+    found = record(session, scope, task_id)
+    if found.task.status not in FINISHED:
+        raise TaskNotFinished(f"The task is {found.task.status}: its stems are not there yet.")
+    for candidate in found.artifacts:
+        if candidate.name == name:
+            return candidate
+    raise StemNotFound
+
+
+def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
+    """A queued task ends at once, a processing one as soon as its worker hears of it (about a second)."""
+    with wiring.database.write() as session:
+        task = get(session, scope, task_id)
+        if task.status == "cancelled":
+            return
+        if task.status in FINISHED:
+            raise TaskFinished(f"The task is {task.status}: there is nothing to cancel.")
+        if task.status == "queued" and lifecycle.cancel(session, task.id, "queued", task.attempt):
+            return
+        repository.ask_to_cancel(session, scope, task.id)
+
+
+def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
+    """A new task for the same song and the same model; raises TaskNotFinished, TaskFinished, CreditsExhausted."""
+    with wiring.database.write() as session:
+        old = record(session, scope, task_id)
+        if old.task.status not in FINISHED:
+            raise TaskNotFinished(f"The task is {old.task.status}: there is nothing to repeat yet.")
+        if old.task.status == "completed":
+            raise TaskFinished("The task is completed: there is nothing to repeat.")
+        song = uploads.get(session, scope, old.task.upload_id)
+        task = _create(wiring, session, scope, song, old.step.model, old.step.options, retry_of=old.task.id)
+        after_commit(session, wiring.bell.ring)
+        return task
+
+
+def delete(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
+    """Remove a finished task from the history, and its files; the ledger keeps its entries."""
+    with wiring.database.write() as session:
+        task = get(session, scope, task_id)
+        if task.status not in FINISHED:
+            raise TaskNotFinished(f"The task is {task.status}: cancel it before you delete it.")
+        repository.mark_deleted(session, scope, task_id)
+    wiring.storage.delete(keys.task_key(task.source_name, task.id))
+
+
+def waiting(session: Session, task: Task, workers: int) -> tuple[int | None, float | None]:
+    """(how many tasks are before it, seconds until it is probably done); None where nothing is known yet."""
+    if task.status not in ("queued", "processing"):
+        return None, None
+    ahead, seconds = lease_repository.seconds_ahead(session, task)
+    runs = lease_repository.recent_runs(session, RECENT_RUNS)
+    spent = sum(
+        (run.finished_at - run.claimed_at).total_seconds() for run in runs if run.finished_at and run.claimed_at
+    )
+    speed = sum(run.seconds for run in runs) / spent if spent > 0 else None
+    if task.status == "processing":
+        return None, task.seconds * (1 - task.progress) / speed if speed else None
+    return ahead, (seconds / max(1, workers) + task.seconds) / speed if speed else None
+
+
+def _create(
+    wiring: Wiring,
+    session: Session,
+    scope: Scope,
+    song: Upload,
+    model: str,
+    options: dict[str, Any],
+    *,
+    retry_of: UUID | None = None,
+) -> Task:
+    assert scope.user_id is not None
+    price = credit.price(wiring.settings.credit, song.seconds)
+    task = Task(
+        id=new_id(),
+        tenant_id=scope.tenant_id,
+        user_id=scope.user_id,
+        upload_id=song.id,
+        source_name=song.filename,
+        seconds=song.seconds,
+        price=price,
+        status="queued",
+        last_event=1,
+        retry_of=retry_of,
+    )
+    repository.add(session, task)
+    repository.add(
+        session,
+        Step(
+            tenant_id=scope.tenant_id,
+            task_id=task.id,
+            position=0,
+            op="separate",
+            model=model,
+            options=options,
+            price=price,
+        ),
+    )
+    credit.hold(session, scope.tenant_id, scope.user_id, price, task.id)
+    lifecycle.record_queued(session, task)
+    return task

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from backend.auth.caller import CurrentCaller
+from backend.credit import service as credit
+from backend.errors import describes
+from backend.models import Upload
+from backend.paging import link_next
+from backend.sessions import Reading, WiringOf
+from backend.settings import Settings
+from backend.upload import service
+from backend.upload.receive import FIELD, receive_file
+from backend.upload.schemas import UploadView
+
+router = APIRouter(prefix="/uploads", tags=["songs"], responses=describes(401))
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "The song"}},
+                }
+            }
+        },
+    }
+}
+
+
+def _view(settings: Settings, upload: Upload) -> UploadView:
+    return UploadView(
+        id=upload.id,
+        filename=upload.filename,
+        seconds=upload.seconds,
+        rate=upload.rate,
+        channels=upload.channels,
+        format=f"{upload.container}/{upload.codec}",
+        size=upload.size,
+        sha256=upload.sha256,
+        price=credit.shown(credit.price(settings.credit, upload.seconds)),
+        created_at=upload.created_at,
+        warning=service.warning(upload),
+    )
+
+
+@router.post("", status_code=201, openapi_extra=_BODY, responses=describes(413, 415, 422))
+async def upload(request: Request, caller: CurrentCaller, wiring: WiringOf) -> UploadView:
+    """Send a song: mp3, wav, flac, ogg, m4a/aac, opus or aiff, as the part `file` of a form.
+
+    It is streamed to disk and its seconds are counted; the answer says what separating it costs.
+    """
+    with wiring.storage.incoming() as folder:
+        path = folder / "source"
+        received = await receive_file(request, path, wiring.settings.upload.max_bytes)
+        stored = await run_in_threadpool(service.store, wiring, caller.scope, path, received)
+    return _view(wiring.settings, stored)
+
+
+@router.get("")
+def uploads(
+    request: Request,
+    response: Response,
+    caller: CurrentCaller,
+    session: Reading,
+    wiring: WiringOf,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    cursor: UUID | None = None,
+) -> list[UploadView]:
+    """Your songs, newest first; the next page is in the `Link` header."""
+    found = service.page(session, caller.scope, before=cursor, limit=limit)
+    if len(found) == limit:
+        response.headers["Link"] = link_next(request, found[-1].id)
+    return [_view(wiring.settings, row) for row in found]
+
+
+@router.delete("/{upload_id}", status_code=204, responses=describes(404, 409))
+def delete(upload_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> None:
+    """Delete a song; the stems that were made of it stay until their task is deleted."""
+    service.delete(wiring, caller.scope, upload_id)

@@ -1,0 +1,126 @@
+"""A multipart body on its way to disk: never held in memory, refused as soon as it is too large."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from streaming_form_data import ParseFailedException, StreamingFormDataParser
+from streaming_form_data.parser import UnexpectedPartException
+from streaming_form_data.targets import BaseTarget
+
+from backend.problem import Problem
+
+FIELD = "file"
+FLUSH_BYTES = 1 << 20
+DRAIN_BYTES = 64 << 20
+MULTIPART_OVERHEAD = 16_384
+"""Boundary and part headers: how much longer than its file an honest body may be."""
+
+
+class UploadTooLarge(Problem):
+    status = 413
+    code = "upload_too_large"
+    advice = "Send a smaller file, for instance the same song as MP3 or FLAC."
+
+
+class UploadMalformed(Problem):
+    status = 422
+    code = "upload_malformed"
+    detail = f"The body must be multipart/form-data with one part named {FIELD!r} that has a file name."
+    advice = "With curl: -F file=@song.mp3"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    filename: str
+    size: int
+    sha256: str
+
+
+class _FileTarget(BaseTarget):
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        super().__init__()
+        self.size = 0
+        self.digest = hashlib.sha256()
+        self.complete = False
+        self._path = path
+        self._max_bytes = max_bytes
+        self._file: BinaryIO | None = None
+
+    def on_start(self) -> None:
+        if self._file is not None:
+            raise UploadMalformed("The body has more than one file.")
+        self._file = self._path.open("wb")
+
+    def on_data_received(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self._max_bytes:
+            raise too_large(self._max_bytes)
+        assert self._file is not None
+        self._file.write(chunk)
+        self.digest.update(chunk)
+
+    def on_finish(self) -> None:
+        self.close()
+        self.complete = True
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def too_large(max_bytes: int) -> UploadTooLarge:
+    return UploadTooLarge(f"The file is larger than the {max_bytes / 1e6:g} MB that are allowed.")
+
+
+async def receive_file(request: Request, path: Path, max_bytes: int) -> ReceivedFile:
+    """Write the one file of a multipart body to `path`; raises UploadTooLarge, UploadMalformed."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes + MULTIPART_OVERHEAD:
+        await _drain(request)
+        raise too_large(max_bytes)
+    target = _FileTarget(path, max_bytes)
+    try:
+        parser = StreamingFormDataParser(headers=dict(request.headers), strict=True)
+        parser.register(FIELD, target)
+        await _feed(request, parser)
+    except UnexpectedPartException as error:
+        raise UploadMalformed(f"Unknown field {error.part_name!r}: only {FIELD!r} is known.") from error
+    except ParseFailedException as error:
+        raise UploadMalformed from error
+    except UploadTooLarge:
+        await _drain(request)
+        raise
+    finally:
+        target.close()
+    if not target.complete or target.multipart_filename is None:
+        raise UploadMalformed
+    return ReceivedFile(target.multipart_filename, target.size, target.digest.hexdigest())
+
+
+async def _feed(request: Request, parser: StreamingFormDataParser) -> None:
+    """In pieces of about a megabyte, each parsed and written in a thread: the event loop does no file I/O."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in request.stream():
+        pieces.append(piece)
+        size += len(piece)
+        if size >= FLUSH_BYTES:
+            await run_in_threadpool(parser.data_received, b"".join(pieces))
+            pieces, size = [], 0
+    if size:
+        await run_in_threadpool(parser.data_received, b"".join(pieces))
+
+
+async def _drain(request: Request) -> None:
+    """Read on for a while: a client that is still sending would see a broken pipe instead of our answer."""
+    left = DRAIN_BYTES
+    async for piece in request.stream():
+        left -= len(piece)
+        if left < 0:
+            break

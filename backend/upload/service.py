@@ -1,0 +1,174 @@
+"""Songs that people send: counted in a child process, stored under server-made keys."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend import storage as keys
+from backend.identity import new_id
+from backend.models import Upload
+from backend.problem import Problem
+from backend.settings import Settings
+from backend.tenant.scope import Scope
+from backend.upload import repository
+from backend.upload.receive import ReceivedFile, too_large
+from backend.wiring import Wiring
+from engine.audio import AudioInfo
+from engine.audio_io import DecodeLimits, probe
+from engine.errors import AudioEmpty
+
+LONGEST_FILENAME = 255
+MISMATCH_SECONDS = 1.0
+GRACE_SECONDS = 1.0
+"""By how much decoding may exceed the count of the packets (padding of the last ones)."""
+
+
+class UploadNotFound(Problem):
+    status = 404
+    code = "upload_not_found"
+    detail = "There is no such song."
+    advice = "Send it with POST /api/v1/uploads; GET /api/v1/uploads lists yours."
+
+
+class FilenameInvalid(Problem):
+    status = 422
+    code = "filename_invalid"
+    detail = "A file name has no `/`, `\\` or control characters, is not `.` or `..`, and has 1 to 255 bytes."
+    advice = "Send the bare name of the file, such as song.mp3."
+
+
+class UploadInUse(Problem):
+    status = 409
+    code = "upload_in_use"
+    detail = "A task that is not finished needs this song."
+    advice = "Wait for the task or cancel it, then delete the song."
+
+
+def decode_limits(settings: Settings, seconds: float | None = None) -> DecodeLimits:
+    """For a song that was counted, its `seconds` are the cap; for a new one, the longest that is allowed."""
+    longest = settings.upload.max_seconds if seconds is None else seconds
+    return DecodeLimits(seconds=longest, memory_bytes=settings.upload.decode_memory_bytes)
+
+
+def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, *, sample: bool = False) -> Upload:
+    """Probe a received file, move it to its place, then write its row: a row never lacks its file.
+
+    Raises FilenameInvalid and the engine's AudioUndecodable, AudioEmpty, AudioTooLong, AudioHostile.
+    """
+    check_filename(received.filename)
+    if received.size == 0:
+        raise AudioEmpty("The file is empty: it has 0 bytes.")
+    assert scope.user_id is not None
+    info = probe(file, decode_limits(wiring.settings))
+    upload_id = new_id()
+    key = keys.upload_key(scope.tenant_id, upload_id)
+    upload = Upload(
+        id=upload_id,
+        tenant_id=scope.tenant_id,
+        user_id=scope.user_id,
+        filename=received.filename,
+        storage_key=key,
+        size=received.size,
+        sha256=received.sha256,
+        container=info.container,
+        codec=info.codec,
+        rate=info.rate,
+        channels=info.channels,
+        seconds=info.seconds,
+        declared_seconds=info.declared_seconds,
+        sample=sample,
+    )
+    wiring.storage.adopt(file, key)
+    try:
+        with wiring.database.write() as session:
+            repository.add(session, upload)
+    except BaseException:
+        wiring.storage.delete(key)
+        raise
+    return upload
+
+
+def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
+    """The caller's newest upload of that name, else the song of the sample library, copied for them.
+
+    Raises FilenameInvalid, UploadNotFound.
+    """
+    check_filename(filename)
+    with wiring.database.read() as session:
+        own = repository.newest_named(session, scope, filename, sample=False)
+        found = own or repository.newest_named(session, scope, filename, sample=True)
+    return found or _copy_sample(wiring, scope, filename)
+
+
+def get(session: Session, scope: Scope, upload_id: UUID) -> Upload:
+    """Raises UploadNotFound, for a stranger's song as for none."""
+    found = repository.get(session, scope, upload_id)
+    if found is None:
+        raise UploadNotFound
+    return found
+
+
+def page(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> list[Upload]:
+    return repository.page(session, scope, before=before, limit=limit)
+
+
+def delete(wiring: Wiring, scope: Scope, upload_id: UUID) -> None:
+    """Row first, then the file: what is interrupted between leaves a file that no row names."""
+    with wiring.database.write() as session:
+        upload = get(session, scope, upload_id)
+        if repository.in_use(session, scope, upload_id):
+            raise UploadInUse
+        repository.mark_deleted(session, scope, upload_id)
+    wiring.storage.delete(upload.storage_key)
+
+
+def audio_info(upload: Upload) -> AudioInfo:
+    """What probing found when the song arrived, for the engine."""
+    return AudioInfo(
+        container=upload.container,
+        codec=upload.codec,
+        rate=upload.rate,
+        channels=upload.channels,
+        seconds=upload.seconds,
+        declared_seconds=upload.declared_seconds,
+    )
+
+
+def warning(upload: Upload) -> str | None:
+    """A sentence when the file's header tells of another length than its packets."""
+    declared = upload.declared_seconds
+    if declared is None or abs(declared - upload.seconds) <= MISMATCH_SECONDS:
+        return None
+    return f"Its header says {declared:.1f} s but there are {upload.seconds:.1f} s of audio: it may be cut off."
+
+
+def check_filename(filename: str) -> None:
+    """Raises FilenameInvalid. Names are never part of a path as they stand; this catches mistakes early."""
+    fine = (
+        0 < len(filename.encode("utf-8", "surrogatepass")) <= LONGEST_FILENAME
+        and filename not in (".", "..")
+        and filename.isprintable()
+        and not set(filename) & {"/", "\\"}
+    )
+    if not fine:
+        raise FilenameInvalid
+
+
+def _copy_sample(wiring: Wiring, scope: Scope, filename: str) -> Upload:
+    source = wiring.settings.sample_dir / filename
+    if source.is_symlink() or not source.is_file() or source.suffix == ".md":
+        raise UploadNotFound(f"There is no song named {filename!r} among your uploads or in the sample library.")
+    if source.stat().st_size > wiring.settings.upload.max_bytes:
+        raise too_large(wiring.settings.upload.max_bytes)
+    with wiring.storage.incoming() as folder:
+        copy = folder / "source"
+        shutil.copyfile(source, copy)
+        with copy.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        received = ReceivedFile(filename, copy.stat().st_size, digest)
+        return store(wiring, scope, copy, received, sample=True)

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from backend.auth.caller import CurrentCaller
+from backend.credit import service as credit
+from backend.errors import describes
+from backend.sessions import Reading, WiringOf
+from backend.user.schemas import Limits, Me
+
+router = APIRouter(tags=["account"], responses=describes(401))
+
+
+@router.get("/me")
+def me(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Me:
+    """Who you are, what you have, and what you may send."""
+    available, held = credit.balance(session, caller.scope)
+    settings = wiring.settings
+    return Me(
+        email=caller.email,
+        credits=credit.shown(available),
+        held=credit.shown(held),
+        id=caller.user_id,
+        tenant_id=caller.tenant_id,
+        role=caller.role,
+        limits=Limits(
+            separate=settings.limit.separate,
+            max_bytes=settings.upload.max_bytes,
+            max_seconds=settings.upload.max_seconds,
+        ),
+    )

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class Limits(BaseModel):
+    separate: str = Field(description="How often songs may be submitted")
+    max_bytes: int
+    max_seconds: float
+
+
+class Me(BaseModel):
+    email: str
+    credits: float = Field(description="Credits that can be spent now")
+    held: float = Field(description="Credits put aside for tasks under way")
+    id: UUID
+    tenant_id: UUID
+    role: str
+    limits: Limits
