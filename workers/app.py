@@ -1,0 +1,87 @@
+"""The Celery worker: `celery -A workers.app worker`, or `vocal-remover worker`.
+
+The main process keeps the heartbeat and the sweep; separating happens in the pool. With threads (the
+default) model and tasks live in this one process; with prefork each child loads its own model after the
+fork, because no runtime survives one.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.worker import state
+
+from backend.queue import SEPARATE, celery_app
+from backend.settings import Settings
+from backend.wiring import wire
+from backend.worker.service import worker_name
+from workers.room import EngineRoom
+from workers.separate import work
+from workers.sweep import Sweep
+
+log = logging.getLogger(__name__)
+
+settings = Settings()
+app = celery_app(settings)
+
+_room: EngineRoom | None = None
+
+
+def room() -> EngineRoom:
+    """This process's engine room; made at the first call, in the process that separates."""
+    global _room
+    if _room is None:
+        _room = EngineRoom(settings)
+    return _room
+
+
+@app.task(name=SEPARATE)
+def separate_next() -> None:
+    """Somebody rang: take the next task, if there is one. If more wait, ring for the next."""
+    if work(room()):
+        room().ring_if_queued()
+
+
+class Keeper(bootsteps.StartStopStep):
+    """Heartbeat and sweep on the worker's timer, in its main process."""
+
+    requires = {"celery.worker.components:Pool", "celery.worker.components:Timer"}
+
+    def __init__(self, worker: Any, **options: Any) -> None:
+        super().__init__(worker, **options)
+        self._sweep = Sweep(wire(settings), worker_name(settings))
+
+    def start(self, worker: Any) -> None:
+        worker.timer.call_repeatedly(settings.worker.heartbeat_seconds, self._sweep.heartbeat)
+        worker.timer.call_repeatedly(settings.worker.sweep_seconds, self._look, (worker,))
+
+    def stop(self, worker: Any) -> None:
+        self._sweep.stop()
+
+    def _look(self, worker: Any) -> None:
+        busy = len(state.reserved_requests)  # reserved ones are waiting or running
+        self._sweep.run(idle=max(0, worker.concurrency - busy))
+
+
+app.steps["worker"].add(Keeper)
+
+
+@signals.worker_init.connect
+def _report(**_: Any) -> None:
+    """Before anything is consumed: sign in, and warm up unless children will."""
+    Sweep(wire(settings), worker_name(settings)).start()
+    if settings.worker.pool != "prefork":
+        room().warm_up()
+
+
+@signals.worker_process_init.connect
+def _warm_child(**_: Any) -> None:
+    room().warm_up()
+
+
+@signals.worker_shutting_down.connect
+def _stop_soon(**_: Any) -> None:
+    if _room is not None:
+        _room.stop_soon()
