@@ -1,0 +1,16 @@
+"""One format for every process's log, on standard error."""
+
+from __future__ import annotations
+
+import logging
+
+from backend.settings import Settings
+
+FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def configure(settings: Settings) -> None:
+    logging.basicConfig(level=settings.log_level, format=FORMAT, force=True)
+    # One line per request of our own HTTP client, or per migration context, helps nobody.
+    for chatty in ("httpx", "alembic.runtime"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
