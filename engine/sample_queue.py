@@ -1,0 +1,33 @@
+"""Samples on their way from one thread to another."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+from engine.audio import Samples
+
+
+class SampleQueue:
+    """First in, first out; one thread pushes while another pops."""
+
+    def __init__(self, channels: int) -> None:
+        self._blocks: deque[Samples] = deque()
+        self._empty = np.zeros((0, channels), np.float32)
+
+    def push(self, block: Samples) -> None:
+        self._blocks.append(block)
+
+    def pop(self, count: int) -> Samples:
+        """The next `count` samples (frames, channels), or as many as there are."""
+        taken = [self._empty]
+        while count and self._blocks:
+            block = self._blocks[0]
+            if len(block) <= count:
+                self._blocks.popleft()
+            else:
+                self._blocks[0] = block[count:]
+            taken.append(block[:count])
+            count -= len(taken[-1])
+        return np.concatenate(taken)

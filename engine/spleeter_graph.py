@@ -1,0 +1,229 @@
+"""Spleeter's networks as one ONNX graph, built from the published weights.
+
+One U-Net for each stem (the 2, 4 and 5-stem models differ in activations and in how the last layer makes
+a mask of its numbers), all reading the same magnitudes. Source: spleeter/model/functions/unet.py, 2.4.2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.checkpoint import data_files, read_checkpoint
+from engine.errors import WeightsCorrupt
+
+if TYPE_CHECKING:
+    import onnx
+
+BUILDER_VERSION = 1
+"""Part of a cached graph's name: raise it whenever the graph that is built changes."""
+
+PATCH_FRAMES = 512
+INPUT = "magnitude"
+BATCH_NORM_EPSILON = 1e-3
+FILTERS = (16, 32, 64, 128, 256, 512)
+OPSET = 17
+IR_VERSION = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What tells the published models apart; their weights have the same shapes for each stem."""
+
+    activation: str
+    """ONNX operator after the encoder's batch norms."""
+    decoder_activation: str
+    softmax: bool
+    """Masks sum to one over the stems; else each is a sigmoid of its own."""
+
+
+VARIANTS = {
+    2: Variant("LeakyRelu", "Relu", softmax=False),
+    4: Variant("Elu", "Elu", softmax=False),
+    5: Variant("Elu", "Elu", softmax=True),
+}
+ALPHA = {"LeakyRelu": 0.2, "Elu": 1.0}
+
+
+def weights_sha256(weights: Path) -> str:
+    """SHA-256 of the checkpoint's data file(s): the name of these weights in receipts and caches."""
+    digest = hashlib.sha256()
+    for data in data_files(weights):
+        with data.open("rb") as source:
+            while block := source.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def cached_graph(weights: Path, sha256: str, stems: Sequence[str], bins: int, cache: Path) -> Path:
+    """The graph's file below `cache`, built if it isn't there. `sha256` is the weights' own.
+
+    Two processes may build at once: each writes a file of its own and renames it, the same bytes.
+    """
+    graph = cache / f"spleeter-{len(stems)}stems-{bins}-{sha256[:16]}-v{BUILDER_VERSION}.onnx"
+    if not graph.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        content = build_graph(read_checkpoint(weights), stems, bins).SerializeToString()
+        descriptor, temporary = tempfile.mkstemp(dir=cache, suffix=".partial")
+        try:
+            with os.fdopen(descriptor, "wb") as out:
+                out.write(content)
+                out.flush()
+                os.fsync(out.fileno())
+            os.replace(temporary, graph)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    return graph
+
+
+def build_graph(tensors: Mapping[str, NDArray[Any]], stems: Sequence[str], bins: int) -> onnx.ModelProto:
+    """Input `magnitude` (batch, 2, 512, bins); outputs, named by stem, of the same shape: the network's
+    estimate of each stem's magnitude. Raises WeightsCorrupt when the tensors are not such a model's."""
+    from onnx import TensorProto, helper
+
+    variant = VARIANTS[len(stems)]
+    if f"conv2d_{7 * len(stems)}/kernel" in tensors:
+        raise WeightsCorrupt(
+            f"These are weights of a model of more than {len(stems)} stems: "
+            f"conv2d_{7 * len(stems)}/kernel should not be there."
+        )
+    graph = _Graph(tensors)
+    logits = [_unet(graph, variant, index, stem) for index, stem in enumerate(stems)]
+    masks = _softmax(graph, logits) if variant.softmax else _sigmoids(graph, logits)
+    for stem, mask in zip(stems, masks, strict=True):
+        graph.node("Mul", [mask, INPUT], stem)
+
+    def value(name: str) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2, PATCH_FRAMES, bins])
+
+    return helper.make_model(
+        helper.make_graph(graph.nodes, "spleeter", [value(INPUT)], [value(stem) for stem in stems], graph.initializers),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="vocal-remover",
+    )
+
+
+def _unet(graph: _Graph, variant: Variant, index: int, stem: str) -> str:
+    """The U-Net of stem number `index`; returns the name of its logits (batch, 2, 512, bins)."""
+    x, skips, channels = INPUT, [], 2
+    for layer, filters in enumerate(FILTERS):
+        convolution = graph.convolution(x, 7 * index + layer, (5, 5, channels, filters))
+        skips.append(convolution)
+        channels = filters
+        if layer < 5:  # the sixth batch norm exists in the weights and is used by nobody
+            x = graph.batch_norm(convolution, 12 * index + layer, filters)
+            x = graph.activation(variant.activation, x)
+    x = skips[5]
+    for layer, filters in enumerate((*FILTERS[-2::-1], 1)):
+        x = graph.transposed_convolution(x, 6 * index + layer, (5, 5, filters, channels))
+        x = graph.activation(variant.decoder_activation, x)
+        x = graph.batch_norm(x, 12 * index + 6 + layer, filters)
+        if layer < 5:
+            x = graph.node("Concat", [skips[4 - layer], x], axis=1)
+            channels = 2 * filters
+    return graph.last_convolution(x, 7 * index + 6)
+
+
+def _sigmoids(graph: _Graph, logits: Sequence[str]) -> list[str]:
+    """1 / (1 + exp(-x)), written out: ONNX Runtime's operator is right to an absolute 1e-7 only, and where
+    every stem's value is tiny the masks hang on the ratio of tiny values (33 dB from Spleeter, not 120)."""
+    one = graph.constant("one", np.ones(()))
+    powers = [graph.node("Exp", [graph.node("Neg", [x])]) for x in logits]
+    return [graph.node("Reciprocal", [graph.node("Add", [power, one])]) for power in powers]
+
+
+def _softmax(graph: _Graph, logits: Sequence[str]) -> list[str]:
+    """Softmax over the stems, written out: the stacked operator would first copy all stems together."""
+    highest = graph.node("Max", logits)
+    powers = [graph.node("Exp", [graph.node("Sub", [x, highest])]) for x in logits]
+    total = graph.node("Sum", powers)
+    return [graph.node("Div", [power, total]) for power in powers]
+
+
+class _Graph:
+    """Nodes and weights gathered so far; layers are numbered as Keras names them."""
+
+    def __init__(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        self._tensors = tensors
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+
+    def node(self, operator: str, inputs: Sequence[str], output: str = "", **attributes: Any) -> str:
+        from onnx import helper
+
+        name = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+    def activation(self, operator: str, x: str) -> str:
+        attributes: dict[str, Any] = {"alpha": ALPHA[operator]} if operator in ALPHA else {}
+        return self.node(operator, [x], **attributes)
+
+    def convolution(self, x: str, number: int, shape: tuple[int, ...]) -> str:
+        """TensorFlow's 'same' at stride 2 pads 1 before and 2 after."""
+        inputs = [x, *self._kernel("conv2d", number, shape, shape[3])]
+        return self.node("Conv", inputs, kernel_shape=[5, 5], strides=[2, 2], pads=[1, 1, 2, 2])
+
+    def transposed_convolution(self, x: str, number: int, shape: tuple[int, ...]) -> str:
+        inputs = [x, *self._kernel("conv2d_transpose", number, shape, shape[2])]
+        return self.node("ConvTranspose", inputs, kernel_shape=[5, 5], strides=[2, 2], pads=[1, 1, 2, 2])
+
+    def last_convolution(self, x: str, number: int) -> str:
+        inputs = [x, *self._kernel("conv2d", number, (4, 4, 1, 2), 2)]
+        return self.node("Conv", inputs, kernel_shape=[4, 4], dilations=[2, 2], pads=[3, 3, 3, 3])
+
+    def batch_norm(self, x: str, number: int, channels: int) -> str:
+        """The four tensors of a batch norm folded into a factor and a summand for each channel."""
+        key = _numbered("batch_normalization", number)
+        gamma, beta, mean, variance = (
+            self._tensor(f"{key}/{name}", (channels,)).astype(np.float64)
+            for name in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        factor = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+        neutral = np.zeros(channels), np.ones(channels)
+        names = [
+            self.constant(f"{key}/{name}", values)
+            for name, values in zip(
+                ("factor", "summand", "mean", "variance"),
+                (factor, beta - mean * factor, *neutral),
+                strict=True,
+            )
+        ]
+        return self.node("BatchNormalization", [x, *names], epsilon=0.0)
+
+    def _kernel(self, base: str, number: int, shape: tuple[int, ...], filters: int) -> tuple[str, str]:
+        """TensorFlow's (height, width, in, out) → ONNX's (out, in, height, width); for transposed
+        convolutions both have in and out exchanged, so the same permutation serves."""
+        key = _numbered(base, number)
+        kernel = self._tensor(f"{key}/kernel", shape).transpose(3, 2, 0, 1)
+        bias = self._tensor(f"{key}/bias", (filters,))
+        return self.constant(f"{key}/kernel", kernel), self.constant(f"{key}/bias", bias)
+
+    def constant(self, name: str, values: NDArray[Any]) -> str:
+        from onnx import numpy_helper
+
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
+        return name
+
+    def _tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise WeightsCorrupt(f"The weights lack the tensor {name}.")
+        if tensor.shape != shape:
+            raise WeightsCorrupt(f"The tensor {name} has the shape {tensor.shape}, not {shape}.")
+        return tensor
+
+
+def _numbered(base: str, number: int) -> str:
+    """Keras numbers its layers from the second on: conv2d, conv2d_1, ..."""
+    return base if number == 0 else f"{base}_{number}"

@@ -1,0 +1,198 @@
+"""Files that are not what they say, and a decoder that does not behave: each ends in its own error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from engine.audio import Samples
+from engine.audio_io import DecodeLimits, DecodeReport, decode, probe
+from engine.errors import (
+    AudioEmpty,
+    AudioHostile,
+    AudioTooLong,
+    AudioUndecodable,
+    DecoderCrashed,
+    EngineError,
+)
+from tests.engine.audio_files import encode
+
+LIMITS = DecodeLimits(seconds=60)
+LIMITS_LONG = DecodeLimits(seconds=600)
+
+
+def report_of(path: Path, limits: DecodeLimits = LIMITS) -> DecodeReport:
+    with decode(path, limits) as decoding:
+        for _ in decoding.blocks():
+            pass
+        assert decoding.report is not None
+        return decoding.report
+
+
+def assert_refused(path: Path, error: type[EngineError]) -> None:
+    with pytest.raises(error):
+        probe(path, LIMITS)
+    with pytest.raises(error):
+        report_of(path)
+
+
+def hear(path: Path, limits: DecodeLimits, heard: list[int]) -> None:
+    with decode(path, limits) as decoding:
+        heard.extend(len(block) for block in decoding.blocks())
+
+
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
+
+
+def test_empty_file(tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").touch()
+    assert_refused(tmp_path / "song.mp3", AudioEmpty)
+
+
+def test_text_as_mp3(tmp_path: Path) -> None:
+    (tmp_path / "song.mp3").write_text("These are the words of a song, and not its sound.\n" * 200)
+    assert_refused(tmp_path / "song.mp3", AudioUndecodable)
+
+
+def test_random_bytes(tmp_path: Path) -> None:
+    (tmp_path / "song.wav").write_bytes(np.random.default_rng(0).bytes(50_000))
+    assert_refused(tmp_path / "song.wav", AudioUndecodable)
+
+
+def test_picture(tmp_path: Path) -> None:
+    pixels = b"\x89PNG\r\n\x1a\n" + np.random.default_rng(0).bytes(5000)
+    (tmp_path / "song.mp3").write_bytes(pixels)
+    assert_refused(tmp_path / "song.mp3", AudioUndecodable)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffconcat version 1.0\nfile other.wav\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\nother.wav\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"></MPD>',
+    ],
+)
+def test_playlists_open_no_other_file(text: str, tmp_path: Path, music: Samples) -> None:
+    soundfile.write(tmp_path / "other.wav", music, 44100)
+    (tmp_path / "song.mp3").write_text(text)
+    assert_refused(tmp_path / "song.mp3", AudioUndecodable)
+
+
+@pytest.mark.parametrize("name", ["concat:a.wav|b.wav", "-i.wav", "http:song.wav", "söng ☃.wav"])
+def test_names_are_only_names(name: str, tmp_path: Path, music: Samples) -> None:
+    soundfile.write(tmp_path / "plain.wav", music, 44100)
+    path = (tmp_path / "plain.wav").rename(tmp_path / name)
+    assert report_of(path).frames == len(music)
+
+
+def test_wav_without_samples(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "song.wav", np.zeros((0, 2), np.float32), 44100)
+    assert_refused(tmp_path / "song.wav", AudioEmpty)
+
+
+def test_truncated_mp3_gives_what_is_there(tmp_path: Path, example: Path) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(example.read_bytes()[:400_000])
+    report = report_of(path)
+    assert report.declared_seconds == pytest.approx(133, abs=1)
+    assert report.frames / 44100 == pytest.approx(25, abs=0.5)
+    assert probe(path, LIMITS).seconds == pytest.approx(25, abs=0.5)
+
+
+def test_truncated_wav_gives_what_is_there(tmp_path: Path, music: Samples) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, music, 44100, subtype="PCM_16")
+    path.write_bytes(path.read_bytes()[: 44 + 4 * 30_000])
+    report = report_of(path)
+    assert report.frames == 30_000
+    assert probe(path, LIMITS).seconds == pytest.approx(30_000 / 44100, abs=0.01)
+
+
+@pytest.mark.parametrize("claimed", [0, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_wav_headers_are_not_believed(claimed: int, tmp_path: Path, music: Samples) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, music, 44100, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    assert content[36:40] == b"data"
+    content[40:44] = struct.pack("<I", claimed)
+    path.write_bytes(content)
+    assert report_of(path).frames == len(music)
+    assert probe(path, LIMITS).seconds == pytest.approx(len(music) / 44100, abs=0.01)
+
+
+def test_truncated_m4a(music: Samples, tmp_path: Path) -> None:
+    path = encode(tmp_path / "song.m4a", music, 44100, "aac")
+    path.write_bytes(path.read_bytes()[:5000])  # its index is at the end
+    assert_refused(path, AudioUndecodable)
+
+
+def test_flac_bomb_stops_at_the_cap(tmp_path: Path) -> None:
+    path = tmp_path / "song.flac"
+    with soundfile.SoundFile(path, "w", 44100, 2, "PCM_16") as file:
+        for _ in range(12):
+            file.write(np.zeros((44100 * 100, 2), np.int16))
+    assert path.stat().st_size < 1_000_000
+    limits = DecodeLimits(seconds=10)
+    with pytest.raises(AudioTooLong):
+        probe(path, limits)
+    heard: list[int] = []
+    with pytest.raises(AudioTooLong):
+        hear(path, limits, heard)
+    frames = sum(heard)
+    assert 10 * 44100 <= frames <= 12 * 44100
+    assert not children()
+
+
+def test_pipes_are_not_read(tmp_path: Path) -> None:
+    """A pipe that nobody writes to would be waited for."""
+    os.mkfifo(tmp_path / "song.wav")
+    assert_refused(tmp_path / "song.wav", AudioEmpty)
+
+
+def test_cpu_limit(example: Path) -> None:
+    """Zero seconds are used up before the file is open."""
+    with pytest.raises(AudioHostile):
+        report_of(example, DecodeLimits(cpu_seconds=0))
+
+
+def test_memory_limit(example: Path) -> None:
+    with pytest.raises(AudioHostile):
+        report_of(example, DecodeLimits(memory_bytes=2**20))
+
+
+def test_deadline(example: Path) -> None:
+    """Nothing can answer within no time at all."""
+    with pytest.raises(AudioHostile, match="longer than 0 seconds"):
+        probe(example, DecodeLimits(wait_seconds=0))
+    assert not children()
+
+
+def test_killed_decoder_is_worth_another_attempt(example: Path) -> None:
+    with decode(example, LIMITS_LONG) as decoding:
+        blocks = decoding.blocks()
+        next(blocks)
+        os.kill(children()[0].pid, signal.SIGKILL)
+        with pytest.raises(DecoderCrashed, match="SIGKILL") as caught:
+            list(blocks)
+    assert caught.value.transient
+
+
+def test_leaving_early_ends_the_decoder(example: Path) -> None:
+    with decode(example, LIMITS_LONG) as decoding:
+        next(decoding.blocks())
+        (child,) = children()
+        assert os.getpgid(child.pid) == child.pid
+    deadline = time.monotonic() + 5
+    while child.is_running() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not child.is_running()
