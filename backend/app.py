@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
-from backend import errors, health
+from backend import docs_page, errors, health
 from backend.auth import endpoints as auth
 from backend.catalog import endpoints as catalog
 from backend.credit import endpoints as credit
@@ -21,7 +21,7 @@ from backend.wiring import wire
 DESCRIPTION = """\
 Send a song, get its stems.
 
-1. **Authorize** (button above) with your e-mail address and password.
+1. **Authorize** (the button on the right) with your e-mail address and password.
 2. `POST /api/v1/uploads` sends a song; or name one of the sample library, `example.mp3`.
 3. `POST /api/v1/separate` orders its stems and answers with a `task_id`.
 4. `GET /api/v1/status/{task_id}` tells how far it is and, at the end, links to the stems.
@@ -37,12 +37,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
-        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.wiring = wiring
     limits = RateLimits(wiring.settings.limit)
     limits.install(app)
     errors.install(app)
+    docs_page.install(app)
     app.add_middleware(RequestId)
 
     api = APIRouter(prefix="/api/v1")

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import BeforeValidator
 from uuid_utils.compat import uuid7
 
 
 def new_id() -> UUID:
     return uuid7()
+
+
+def _uuid_or_nobody(value: object) -> object:
+    try:
+        return UUID(str(value))
+    except ValueError:
+        return UUID(int=0)
+
+
+PathId = Annotated[UUID, BeforeValidator(_uuid_or_nobody)]
+"""An id in a route. One that is none gets the same 404 as one that nobody has."""

@@ -68,7 +68,7 @@ def celery_app(settings: Settings) -> Celery:
 
 
 def _broker_url(settings: Settings) -> str:
-    return settings.queue.url or "filesystem://"
+    return settings.queue.url or "filesystem://localhost/"
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

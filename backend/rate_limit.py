@@ -40,15 +40,26 @@ class RateLimits:
         return self._shared(endpoint, self._limit.login, "login", get_remote_address)
 
     def separate(self, endpoint: Endpoint) -> Endpoint:
-        """By user, over `/separate` and `/tasks` together; one request with many songs counts once."""
-        return self._shared(endpoint, self._limit.separate, "separate", _by_user)
+        """By user, over all ways to submit together; one request with many songs counts once.
+
+        Repeating a request that was answered under its Idempotency-Key counts nothing.
+        """
+        return self._shared(endpoint, self._limit.separate, "separate", _by_user, _answered_before)
 
     def install(self, app: FastAPI) -> None:
         app.state.limiter = self._limiter
         app.add_exception_handler(RateLimitExceeded, self._exceeded)
 
-    def _shared(self, endpoint: Endpoint, limit: str, scope: str, key: Callable[[Request], str]) -> Endpoint:
-        limited: Endpoint = self._limiter.shared_limit(limit, scope=scope, key_func=key)(endpoint)
+    def _shared(
+        self,
+        endpoint: Endpoint,
+        limit: str,
+        scope: str,
+        key: Callable[[Request], str],
+        exempt_when: Callable[[Request], bool] | None = None,
+    ) -> Endpoint:
+        shared = self._limiter.shared_limit(limit, scope=scope, key_func=key, exempt_when=exempt_when)
+        limited: Endpoint = shared(endpoint)
         return limited
 
     async def _exceeded(self, request: Request, error: Exception) -> JSONResponse:
@@ -60,7 +71,7 @@ class RateLimits:
             request,
             429,
             "too_many_requests",
-            f"Too many requests: {item} are allowed.",
+            f"Too many requests: {item.amount} in {item.get_expiry()} seconds are allowed.",
             f"Wait {seconds} seconds, then send the same request again.",
             headers={"Retry-After": str(seconds)},
         )
@@ -68,3 +79,7 @@ class RateLimits:
 
 def _by_user(request: Request) -> str:
     return str(request.state.caller.user_id)
+
+
+def _answered_before(request: Request) -> bool:
+    return getattr(request.state, "answered_before", False)

@@ -71,13 +71,15 @@ class Upload(BaseModel):
 
 class Engine(BaseModel):
     threads: int = Field(0, ge=0, description="Threads of the network; 0 means every core.")
-    runtime: str = Field("auto", description="auto, onnx, or spleeter_tf (Spleeter itself, in its own environment).")
+    runtime: str = Field("auto", description="auto, onnxruntime, or spleeter_tf (Spleeter itself).")
     default_model: str = Field(
         "auto", description="Model of a task that names none; auto: spleeter:2stems when ready, else lite."
     )
     weights_mirror: str = Field("", description="Base URL that stands in for the published releases.")
     weights_local: Path | None = Field(None, description="Folder with archives or unpacked weights.")
-    spleeter_python: Path | None = Field(None, description="Python of the Spleeter environment, for spleeter_tf.")
+    spleeter_python: Path | None = Field(
+        None, description="For spleeter_tf: the Python of the environment that scripts/setup-spleeter makes."
+    )
     warmup_song: Path = Field(
         ROOT / "data" / "sample" / "warmup.mp3", description="Separated once before the first task is taken."
     )

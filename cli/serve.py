@@ -54,7 +54,7 @@ def serve_worker() -> None:
             "--without-mingle",
             f"--loglevel={settings.log_level}",
         ]
-        app.worker_main(["worker", *options])
+        app.worker_main(["--quiet", "worker", *options])
 
 
 def _only_one(settings: Settings) -> TextIO:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, text
 
 from backend.auth.password import hash_password
 from backend.auth.schemas import DEMO
-from backend.credit import repository as ledger
+from backend.credit import service as credit
 from backend.db import Database
 from backend.settings import Settings
 from backend.user import service as users
@@ -56,7 +56,7 @@ def migrate(connection: Connection, revision: str) -> None:
 
 def _seed(database: Database, settings: Settings) -> None:
     with database.write() as session:
-        ledger.open_system_accounts(session)
+        credit.open_system_accounts(session)
         if settings.seeds_demo_user and users.by_email(session, DEMO["email"]) is None:
             hashed = hash_password(DEMO["password"])
             users.create(session, DEMO["email"], hashed, granted=settings.credit.signup_grant)

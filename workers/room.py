@@ -84,6 +84,8 @@ class EngineRoom:
             threads=self.settings.threads,
             weights_path=weights,
             runtime=engine.runtime,
+            graph_cache=self.settings.data_dir / "models" / "graphs",
+            spleeter_python=engine.spleeter_python,
         )
         log.info("loaded %s in %.2f s", spec.id, time.monotonic() - began)
         return separator

@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials
 from backend.auth import link
 from backend.auth.caller import authenticate, bearer_scheme, form_scheme
 from backend.auth.link import LinkRefused
+from backend.identity import PathId
 from backend.sessions import WiringOf
 from backend.tenant.scope import Scope
 from backend.ticket import service as tickets
@@ -43,7 +44,7 @@ def by_link_or_token(
 
 def by_ticket_or_token(
     request: Request,
-    task_id: UUID,
+    task_id: PathId,
     wiring: WiringOf,
     bearer: Bearer,
     _form: Form,

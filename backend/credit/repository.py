@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from backend.models import Account, Task, Transfer
 from backend.models.account import SYSTEM_KINDS
 from backend.models.task import FINISHED
-from backend.tenant.scope import Scope, in_scope
+from backend.tenant.scope import Scope, in_scope, serves_every_tenant
 
 
 def open_accounts(session: Session, tenant_id: UUID, user_id: UUID) -> None:
@@ -19,6 +19,7 @@ def open_accounts(session: Session, tenant_id: UUID, user_id: UUID) -> None:
     session.flush()
 
 
+@serves_every_tenant
 def open_system_accounts(session: Session) -> None:
     known = set(session.scalars(select(Account.kind).where(Account.user_id.is_(None))))
     session.add_all(Account(kind=kind) for kind in SYSTEM_KINDS if kind not in known)
@@ -27,8 +28,14 @@ def open_system_accounts(session: Session) -> None:
 
 def account_id(session: Session, scope: Scope, kind: str) -> UUID:
     if kind in SYSTEM_KINDS:
-        return session.scalars(select(Account.id).where(Account.user_id.is_(None), Account.kind == kind)).one()
+        return _system_account_id(session, kind)
     return session.scalars(select(Account.id).where(in_scope(Account, scope), Account.kind == kind)).one()
+
+
+@serves_every_tenant
+def _system_account_id(session: Session, kind: str) -> UUID:
+    """System accounts belong to no tenant."""
+    return session.scalars(select(Account.id).where(Account.user_id.is_(None), Account.kind == kind)).one()
 
 
 def balances(session: Session, scope: Scope) -> dict[str, int]:
@@ -39,11 +46,13 @@ def balances(session: Session, scope: Scope) -> dict[str, int]:
     return {kind: int(balance) for kind, balance in rows}
 
 
+@serves_every_tenant
 def move(session: Session, scope: Scope, transfer: Transfer) -> bool:
     """Write one transfer and both balances; False when the debited account holds too little.
 
     Both rows are changed in the order of their ids: two transfers between the same accounts in opposite
-    directions would otherwise wait for each other for ever.
+    directions would otherwise wait for each other for ever. No scope: one of the two is often a system account,
+    and `account_id` found both for their owner.
     """
     changes = {transfer.debit_account_id: -transfer.amount, transfer.credit_account_id: transfer.amount}
     for account, change in sorted(changes.items()):
@@ -79,6 +88,7 @@ class Imbalance:
     found: int
 
 
+@serves_every_tenant
 def imbalances(session: Session) -> list[Imbalance]:
     """Every account against its entries, all accounts against zero, every finished task against its hold."""
     debits = (

@@ -36,6 +36,11 @@ def shown(amount: int) -> float:
     return amount / 1_000
 
 
+def open_system_accounts(session: Session) -> None:
+    """Where credits come from and go to; made once for the whole service."""
+    repository.open_system_accounts(session)
+
+
 def open_account(session: Session, tenant_id: UUID, user_id: UUID, granted: int) -> None:
     repository.open_accounts(session, tenant_id, user_id)
     if granted:

@@ -3,73 +3,39 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from backend.auth.caller import CurrentCaller
 from backend.errors import describes
-from backend.idempotency.service import fingerprint
+from backend.identity import PathId
 from backend.models.task import TaskStatus
 from backend.paging import link_next
 from backend.rate_limit import RateLimits
 from backend.sessions import Reading, WiringOf
 from backend.task import service
-from backend.task.schemas import Accepted, Batch, BatchAccepted, HistoryRow, Separation, TaskView
-from backend.task.service import Order
+from backend.task.ordering import ManySongs, OneSong
+from backend.task.schemas import Accepted, BatchAccepted, HistoryRow, TaskView
 from backend.task.views import history_row, task_view
-from backend.upload import service as uploads
 
 ALL_AT_ONCE = 1000
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(min_length=1, max_length=255, description="Repeat a request safely: the same key gives the same answer"),
-]
 
-
-def separate(
-    request: Request,
-    body: Separation,
-    caller: CurrentCaller,
-    wiring: WiringOf,
-    idempotency_key: IdempotencyKey = None,
-) -> Accepted:
+def separate(request: Request, ordering: OneSong, wiring: WiringOf) -> Accepted:
     """Order the stems of a song: of the sample library or one that you have sent.
 
     Answers at once with the task's id; its credits are put aside. Follow it at `/status/{task_id}` or, live,
     at `/tasks/{task_id}/events`.
     """
-    scope = caller.scope
-    mark = fingerprint("separate", body.model_dump(mode="json"))
-    answer = service.answered_before(wiring, scope, idempotency_key, mark)
-    if answer is None:
-        if body.upload_id is not None:
-            with wiring.database.read() as session:
-                song = uploads.get(session, scope, body.upload_id)
-        else:
-            song = uploads.find_named(wiring, scope, body.filename or "")
-        answer = service.submit(wiring, scope, [song], Order(body.model, body.options()), idempotency_key, mark)
+    answer = ordering.submit(wiring)
     return Accepted(task_id=answer["task_ids"][0], **{k: v for k, v in answer.items() if k != "task_ids"})
 
 
-def submit_batch(
-    request: Request,
-    body: Batch,
-    caller: CurrentCaller,
-    wiring: WiringOf,
-    idempotency_key: IdempotencyKey = None,
-) -> BatchAccepted:
+def submit_batch(request: Request, ordering: ManySongs, wiring: WiringOf) -> BatchAccepted:
     """Order the stems of many songs in one request: all are taken or none, and the limit counts one."""
-    scope = caller.scope
-    mark = fingerprint("tasks", body.model_dump(mode="json"))
-    answer = service.answered_before(wiring, scope, idempotency_key, mark)
-    if answer is None:
-        with wiring.database.read() as session:
-            songs = [uploads.get(session, scope, upload_id) for upload_id in body.upload_ids]
-        answer = service.submit(wiring, scope, songs, Order(body.model, body.options()), idempotency_key, mark)
-    return BatchAccepted.model_validate(answer)
+    return BatchAccepted.model_validate(ordering.submit(wiring))
 
 
-def status(task_id: UUID, caller: CurrentCaller, session: Reading, wiring: WiringOf) -> TaskView:
+def status(task_id: PathId, caller: CurrentCaller, session: Reading, wiring: WiringOf) -> TaskView:
     """Where a task is: state, progress, place in the queue, and its stems when it is completed."""
     return task_view(wiring, session, service.record(session, caller.scope, task_id))
 
@@ -96,14 +62,14 @@ def history(
     return [history_row(wiring, record) for record in records]
 
 
-def cancel(task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> TaskView:
+def cancel(task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> TaskView:
     """Stop a task; its credits come back. One under way ends within about a second: see its status."""
     service.cancel(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
         return task_view(wiring, session, service.record(session, caller.scope, task_id))
 
 
-def retry(request: Request, task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> Accepted:
+def retry(request: Request, task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> Accepted:
     """Repeat a failed or cancelled task as a new one, with the same song and the same model."""
     task = service.retry(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
@@ -111,7 +77,7 @@ def retry(request: Request, task_id: UUID, caller: CurrentCaller, wiring: Wiring
     return Accepted(task_id=view.task_id, status=view.status, model=view.model, price=view.credits)
 
 
-def delete(task_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> None:
+def delete(task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> None:
     """Delete a finished task with its stems."""
     service.delete(wiring, caller.scope, task_id)
 

@@ -17,6 +17,7 @@ from backend import storage as keys
 from backend.auth.caller import CurrentCaller
 from backend.auth.reader import LinkReader, TicketReader
 from backend.errors import describes
+from backend.identity import PathId
 from backend.realtime.feed import Feed
 from backend.sessions import Reading, WiringOf, Writing
 from backend.task import service
@@ -33,7 +34,7 @@ router = APIRouter(tags=["results"])
         **describes(401, 404, 409),
     },
 )
-def stem(task_id: UUID, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
+def stem(task_id: PathId, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
     """A stem as audio; takes `Range`, so players can seek. A signed link needs no token."""
     artifact = service.artifact(session, reader, task_id, stem)
     task = service.get(session, reader, task_id)
@@ -53,7 +54,7 @@ def stem(task_id: UUID, stem: str, reader: LinkReader, session: Reading, wiring:
         **describes(401, 404, 409),
     },
 )
-def archive(task_id: UUID, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
+def archive(task_id: PathId, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
     """All stems and the receipt as one zip, streamed. A signed link needs no token."""
     record = service.record(session, reader, task_id)
     if not record.artifacts:
@@ -77,7 +78,7 @@ def _feed(request: Request) -> Feed:
     return feed
 
 
-def _watched(task_id: UUID, reader: TicketReader, session: Reading) -> UUID:
+def _watched(task_id: PathId, reader: TicketReader, session: Reading) -> UUID:
     """Checked before the stream starts: afterwards it is too late for a 404."""
     return service.get(session, reader, task_id).id
 
@@ -90,7 +91,7 @@ def _watched(task_id: UUID, reader: TicketReader, session: Reading) -> UUID:
 async def events(
     watched: Annotated[UUID, Depends(_watched, scope="function")],
     feed: Annotated[Feed, Depends(_feed)],
-    last_event_id: Annotated[int, Header(ge=0, description="Go on after this event")] = 0,
+    last_event_id: Annotated[int, Header(ge=0, lt=2**31, description="Go on after this event")] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
     """Server-sent events until the task is finished.
 

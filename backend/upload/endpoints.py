@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from backend.auth.caller import CurrentCaller
 from backend.credit import service as credit
 from backend.errors import describes
+from backend.identity import PathId
 from backend.models import Upload
 from backend.paging import link_next
 from backend.sessions import Reading, WiringOf
@@ -82,6 +83,6 @@ def uploads(
 
 
 @router.delete("/{upload_id}", status_code=204, responses=describes(404, 409))
-def delete(upload_id: UUID, caller: CurrentCaller, wiring: WiringOf) -> None:
+def delete(upload_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> None:
     """Delete a song; the stems that were made of it stay until their task is deleted."""
     service.delete(wiring, caller.scope, upload_id)

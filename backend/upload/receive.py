@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +13,7 @@ from streaming_form_data.parser import UnexpectedPartException
 from streaming_form_data.targets import BaseTarget
 
 from backend.problem import Problem
+from backend.upload.received import ReceivedFile, UploadTooLarge, too_large
 
 FIELD = "file"
 FLUSH_BYTES = 1 << 20
@@ -22,24 +22,11 @@ MULTIPART_OVERHEAD = 16_384
 """Boundary and part headers: how much longer than its file an honest body may be."""
 
 
-class UploadTooLarge(Problem):
-    status = 413
-    code = "upload_too_large"
-    advice = "Send a smaller file, for instance the same song as MP3 or FLAC."
-
-
 class UploadMalformed(Problem):
     status = 422
     code = "upload_malformed"
     detail = f"The body must be multipart/form-data with one part named {FIELD!r} that has a file name."
     advice = "With curl: -F file=@song.mp3"
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedFile:
-    filename: str
-    size: int
-    sha256: str
 
 
 class _FileTarget(BaseTarget):
@@ -72,10 +59,6 @@ class _FileTarget(BaseTarget):
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-
-def too_large(max_bytes: int) -> UploadTooLarge:
-    return UploadTooLarge(f"The file is larger than the {max_bytes / 1e6:g} MB that are allowed.")
 
 
 async def receive_file(request: Request, path: Path, max_bytes: int) -> ReceivedFile:

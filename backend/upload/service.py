@@ -16,7 +16,7 @@ from backend.problem import Problem
 from backend.settings import Settings
 from backend.tenant.scope import Scope
 from backend.upload import repository
-from backend.upload.receive import ReceivedFile, too_large
+from backend.upload.received import ReceivedFile, too_large
 from backend.wiring import Wiring
 from engine.audio import AudioInfo
 from engine.audio_io import DecodeLimits, probe

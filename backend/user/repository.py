@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.models import Membership, User
+from backend.tenant.scope import serves_every_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ def member(session: Session, user_id: UUID, tenant_id: UUID) -> Member | None:
     return None if row is None else Member(row.email, row.role)
 
 
+@serves_every_tenant
 def home_tenant(session: Session, user_id: UUID) -> UUID | None:
-    """The tenant that a login enters: the one joined first."""
+    """The tenant that a login enters: the one joined first. It is what tells the scope."""
     return session.scalars(
         select(Membership.tenant_id)
         .where(Membership.user_id == user_id)

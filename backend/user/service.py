@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from backend.credit import service as credit
 from backend.models import User
 from backend.problem import Problem
-from backend.tenant import repository as tenants
+from backend.tenant import service as tenants
 from backend.user import repository
 from backend.user.repository import Member
 
@@ -30,6 +30,8 @@ class UnknownUser(Problem):
 
 
 def by_email(session: Session, email: str) -> User | None:
+    if "\0" in email:  # nobody's, and PostgreSQL refuses to compare it
+        return None
     return repository.by_email(session, _same(email))
 
 
@@ -47,7 +49,7 @@ def create(session: Session, email: str, password_hash: str, *, granted: int) ->
         user = repository.add(session, _same(email), password_hash)
     except IntegrityError as error:
         raise EmailTaken from error
-    tenant = tenants.add(session, _same(email), user.id)
+    tenant = tenants.create(session, _same(email), user.id)
     credit.open_account(session, tenant.id, user.id, granted)
     return user
 

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.models import Tenant
+from backend.tenant import repository
+
+
+def create(session: Session, name: str, owner_id: UUID) -> Tenant:
+    """A tenant with its first person."""
+    return repository.add(session, name, owner_id)
