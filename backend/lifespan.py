@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     wiring.settings.refuse_unsafe()
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     app.state.feed = Feed(wiring.database)
+    threading.Thread(target=wiring.bell.prepare, name="bell", daemon=True).start()
     yield
     await app.state.feed.close()
     wiring.database.dispose()

@@ -61,9 +61,9 @@ class LocalStorage:
             return str(path)
 
     @contextmanager
-    def incoming(self) -> Iterator[Path]:
+    def incoming(self, owner: str = "api") -> Iterator[Path]:
         """A new folder to write in, on the same file system; what is left in it at the end is removed."""
-        folder = self.root / "incoming" / str(new_id())
+        folder = self.root / "incoming" / owner / str(new_id())
         folder.mkdir(parents=True)
         try:
             yield folder
@@ -73,10 +73,17 @@ class LocalStorage:
     def adopt(self, file: Path, key: str) -> None:
         """Move a finished file under its key: synced, then renamed, so it survives a power cut whole."""
         target = self.path(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-        file.replace(target)
+        while True:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file.replace(target)
+                break
+            except FileNotFoundError:
+                # Somebody's `delete` may have found the new folder empty; only a missing file is an error.
+                if not file.exists():
+                    raise
         _sync_folder(target.parent)
 
     def delete(self, key: str) -> None:
@@ -101,14 +108,15 @@ class LocalStorage:
             return []
         return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
 
+    def clear_incoming(self, owner: str) -> None:
+        """Remove what a process of that name left when it was killed; called before it starts again."""
+        shutil.rmtree(self.root / "incoming" / owner, ignore_errors=True)
+
     def remove_abandoned(self) -> None:
-        """Clear `incoming/` of what processes that were killed left there."""
-        folder = self.root / "incoming"
-        if not folder.is_dir():
-            return
-        for entry in folder.iterdir():
-            if time.time() - entry.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(entry, ignore_errors=True)
+        """Remove what killed processes left in `incoming/`, where nobody of their name came after them."""
+        for folder in self.root.glob("incoming/*/*"):
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

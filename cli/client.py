@@ -32,7 +32,7 @@ class Client:
         token = self._json("POST", "/login", json={"email": email, "password": password})["access_token"]
         self._http.headers["Authorization"] = f"Bearer {token}"
 
-    def credits(self) -> dict[str, Any]:
+    def balance(self) -> dict[str, Any]:
         return self._json("GET", "/credits")
 
     def upload(self, song: Path) -> dict[str, Any]:

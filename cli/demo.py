@@ -73,17 +73,17 @@ def _service(settings: Settings) -> Iterator[str]:
 def _show(settings: Settings, url: str, song: Path) -> None:
     with Client(url) as client:
         client.login(**DEMO)
-        before = client.credits()
-        if before["credits"] < before["price"]:
+        before = client.balance()
+        if before["balance"] < before["price"]:
             _top_up(settings)
-            before = client.credits()
-        _done(f"Logged in as {DEMO['email']}, {before['credits']:g} credits")
+            before = client.balance()
+        _done(f"Logged in as {DEMO['email']}, {before['balance']:g} credits")
 
         upload = client.upload(song)
-        _done(f"Sent {song.name}: {upload['seconds']:.1f} s, {upload['rate']} Hz, costs {upload['price']:g} credits")
+        _done(f"Sent {song.name}: {upload['duration']:.1f} s, {upload['rate']} Hz, costs {upload['price']:g} credits")
 
         accepted = client.separate(upload["id"])
-        held = client.credits()
+        held = client.balance()
         _done(f"Task {accepted['task_id']} with model {accepted['model']}: {held['held']:g} credits held")
         _follow(client, accepted["task_id"])
         task = client.task(accepted["task_id"])
@@ -94,10 +94,10 @@ def _show(settings: Settings, url: str, song: Path) -> None:
         _done(f"Separated at {receipt['real_time_factor']:.0f} times real time by {receipt['runtime']['name']}")
         for stem in task["stems"]:
             console.print(f"    {stem['path']}")
-        after = client.credits()
-        spent = before["credits"] - after["credits"]
+        after = client.balance()
+        spent = before["balance"] - after["balance"]
         _done(
-            f"Credits: {before['credits']:g} before, {spent:g} spent, {after['credits']:g} left, {after['held']:g} held"
+            f"Credits: {before['balance']:g} before, {spent:g} spent, {after['balance']:g} left, {after['held']:g} held"
         )
         if spent != upload["price"] or after["held"]:
             raise DemoFailed("The credits are not what was announced.")

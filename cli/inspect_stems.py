@@ -61,4 +61,4 @@ def _energy(block: Samples) -> float:
 
 
 def _dbfs(energy: float, frames: int) -> float:
-    return 10 * math.log10(energy / max(1, frames) + 1e-20)
+    return float(10 * math.log10(energy / max(1, frames) + 1e-20))

@@ -99,7 +99,7 @@ def work(request: dict[str, Any], out: Any) -> None:
             declared = container.duration / av.time_base
         header = {
             "container": container.format.name,
-            "codec": context.name,
+            "codec": context.codec.canonical_name,
             "rate": first.sample_rate,
             "channels": first.layout.nb_channels,
             "declared_seconds": None if declared is None else float(declared),

@@ -15,14 +15,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from engine.catalog import Archive, ModelSpec
 from engine.checkpoint import INDEX_NAME, data_files, read_checkpoint
-from engine.download import Download, Progress, file_sha256
 from engine.errors import WeightsCorrupt, WeightsUnavailable
 from engine.unpack import unpack
+
+if TYPE_CHECKING:
+    from engine.download import Progress
 
 MARKER_NAME = "verified.json"
 
@@ -90,7 +92,22 @@ class WeightsStore:
         except OSError as error:
             raise WeightsUnavailable(f"The cache {self._cache} can't be used: {error}.") from error
 
+    def take_local(self, spec: ModelSpec) -> bool:
+        """Verify what the operator's folder holds of a model, so that it is ready; never the network.
+
+        Whether it is ready now. Raises WeightsCorrupt.
+        """
+        archive = spec.archive
+        if archive is None or self._local is None:
+            return self.ready(spec)
+        if self._local_folder(archive) is None and not (self._local / _file_name(archive)).is_file():
+            return self.ready(spec)
+        self.pull(spec)
+        return True
+
     def _obtain(self, archive: Archive, on_progress: Progress | None) -> Path:
+        from engine.download import file_sha256  # its HTTP client is not needed to see what is ready
+
         unpacked = self._local_folder(archive)
         if unpacked is not None:
             read_checkpoint(unpacked)
@@ -109,6 +126,8 @@ class WeightsStore:
             downloaded.unlink(missing_ok=True)
 
     def _download(self, archive: Archive, on_progress: Progress | None) -> Path:
+        from engine.download import Download
+
         url = archive.url
         if self._mirror is not None:
             url = f"{self._mirror.rstrip('/')}/{_file_name(archive)}"

@@ -47,7 +47,7 @@ def separate_next() -> None:
 class Keeper(bootsteps.StartStopStep):
     """Heartbeat and sweep on the worker's timer, in its main process."""
 
-    requires = {"celery.worker.components:Pool", "celery.worker.components:Timer"}
+    requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)

@@ -52,6 +52,7 @@ class EngineRoom:
 
     def warm_up(self) -> None:
         """Load and exercise the default model, so that the first task doesn't pay for it."""
+        self._take_local_weights()
         spec = self.wiring.models.choose(None)
         song = self.settings.engine.warmup_song
         try:
@@ -69,6 +70,14 @@ class EngineRoom:
             log.info("model %s is warm on %s after %.2f s", spec.id, device, seconds)
         with self.wiring.database.write() as session:
             workers.warmed(session, self.name, spec.id, device, seconds)
+
+    def _take_local_weights(self) -> None:
+        shelf = self.wiring.models
+        for spec in shelf.catalog.values():
+            try:
+                shelf.weights.take_local(spec)
+            except EngineError as error:
+                log.error("weights of %s in the local folder: %s", spec.id, error)
 
     def _exercise(self, separator: Separator) -> float | None:
         song = self.settings.engine.warmup_song

@@ -70,7 +70,7 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         lease.tell(progress.fraction, progress.stage)
 
     limits = decode_limits(room.settings, claim.source.seconds + GRACE_SECONDS)
-    with wiring.storage.incoming() as folder, room.separator(claim.model) as separator:
+    with wiring.storage.incoming(room.name) as folder, room.separator(claim.model) as separator:
         receipt = separate(
             wiring.storage.path(claim.source_key),
             separator,
@@ -90,7 +90,7 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         log.info("task %s completed at %.1fx real time", claim.task_id, receipt["real_time_factor"])
     else:
         log.warning("task %s attempt %d came too late; its files are removed", claim.task_id, claim.attempt)
-        _remove_attempt(room, claim)
+        _remove_files(room, claim)
 
 
 def _store(room: EngineRoom, claim: Claim, file: Path) -> StoredFile:
@@ -107,16 +107,17 @@ def _store(room: EngineRoom, claim: Claim, file: Path) -> StoredFile:
 def _interrupted(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     state = lease.state
     lease.end()
-    _remove_attempt(room, claim)
     if state == "cancel":
         _persist(lambda: _cancel(room, claim))
         log.info("task %s cancelled", claim.task_id)
     elif state == "stop":
         _persist(lambda: lifecycle.give_back(room.wiring.database, claim, "worker_stopped"))
-        room.wiring.bell.ring()
         log.info("task %s handed back", claim.task_id)
     else:
         log.warning("task %s attempt %d went to another worker", claim.task_id, claim.attempt)
+    _remove_files(room, claim)
+    if state == "stop":
+        room.wiring.bell.ring()
 
 
 def _cancel(room: EngineRoom, claim: Claim) -> bool:
@@ -126,7 +127,6 @@ def _cancel(room: EngineRoom, claim: Claim) -> bool:
 
 def _fail(room: EngineRoom, claim: Claim, lease: Lease, code: str, message: str, *, transient: bool) -> None:
     lease.end()
-    _remove_attempt(room, claim)
     maximum = room.settings.worker.max_attempts
 
     def fail() -> str | None:
@@ -134,12 +134,20 @@ def _fail(room: EngineRoom, claim: Claim, lease: Lease, code: str, message: str,
 
     status = _persist(fail)
     log.warning("task %s attempt %d: %s (%s), now %s", claim.task_id, claim.attempt, code, message, status)
+    _remove_files(room, claim)
     if status == "queued":
         room.wiring.bell.ring()
 
 
-def _remove_attempt(room: EngineRoom, claim: Claim) -> None:
-    room.wiring.storage.delete(keys.output_key(claim.source_name, claim.task_id, claim.attempt, "").rstrip("/"))
+def _remove_files(room: EngineRoom, claim: Claim) -> None:
+    """Of this attempt; of all attempts when the task ended without a result; none when they are its result."""
+    status, attempt = _persist(lambda: lifecycle.where(room.wiring.database, claim))
+    task = keys.task_key(claim.source_name, claim.task_id)
+    if status in ("failed", "cancelled"):
+        room.wiring.storage.delete(task)
+    elif (status, attempt) != ("completed", claim.attempt):
+        # A commit whose confirmation was lost looks like a failure here, and its files are the result.
+        room.wiring.storage.delete(f"{task}/{claim.attempt}")
 
 
 def _remove_other_attempts(room: EngineRoom, claim: Claim) -> None:

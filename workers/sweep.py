@@ -35,6 +35,7 @@ class Sweep:
 
     def start(self) -> None:
         """Report for work, and give back what this worker held when it died."""
+        self._wiring.storage.clear_incoming(self._worker)
         with self._wiring.database.write() as session:
             workers.started(session, self._worker)
             ended = lifecycle.rescue_own(session, self._worker, self._wiring.settings.worker.max_attempts)

@@ -12,7 +12,9 @@ DEMO = {"email": "test@example.com", "password": "password123"}
 
 
 class Login(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": DEMO})
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"email": DEMO["email"], "password": DEMO["password"]}}
+    )
 
     email: Annotated[str, StringConstraints(min_length=3, max_length=320)]
     password: Password

@@ -21,7 +21,7 @@ def credits(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Balanc
     available, held = service.balance(session, caller.scope)
     price = wiring.settings.credit
     return Balance(
-        credits=service.shown(available),
+        balance=service.shown(available),
         held=service.shown(held),
         price=service.shown(price.price),
         block_seconds=price.block_seconds,

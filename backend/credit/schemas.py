@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 
 class Balance(BaseModel):
-    credits: float = Field(description="Credits that can be spent now")
+    balance: float = Field(description="Credits that can be spent now")
     held: float = Field(description="Credits put aside for tasks under way")
     price: float = Field(description="Credits for each started block of audio")
     block_seconds: int = Field(description="Length of a block of audio")

@@ -28,8 +28,9 @@ def reserve(session: Session, scope: Scope, key: str, request_sha256: str) -> bo
             created_at=database_now(),
         )
         .on_conflict_do_nothing()
+        .returning(Idempotency.key)  # PostgreSQL's driver tells no row count for this statement
     )
-    return session.execute(statement).rowcount == 1  # type: ignore[attr-defined, no-any-return]
+    return session.scalars(statement).one_or_none() is not None
 
 
 def known(session: Session, scope: Scope, key: str) -> Idempotency | None:

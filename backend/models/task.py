@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId, one_of
@@ -46,7 +46,7 @@ class Task(Base):
     price: Mapped[int] = mapped_column(BigInteger)
     """Millicredits, frozen at submit."""
 
-    status: Mapped[str] = mapped_column(default="queued")
+    status: Mapped[TaskStatus] = mapped_column(String, default="queued")
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     """Attempts that ended badly; one that was handed back in good order is none."""

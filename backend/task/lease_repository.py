@@ -90,6 +90,12 @@ def leave(
 
 
 @serves_every_tenant
+def where(session: Session, task_id: UUID) -> tuple[str, int]:
+    row = session.execute(select(Task.status, Task.attempt).where(Task.id == task_id)).one()
+    return row.status, row.attempt
+
+
+@serves_every_tenant
 def expired(session: Session) -> list[Task]:
     return list(
         session.scalars(select(Task).where(Task.status == "processing", Task.lease_until < database_now()).limit(100))

@@ -104,6 +104,12 @@ def complete(database: Database, claim: Claim, receipt: dict[str, Any], files: S
         return True
 
 
+def where(database: Database, claim: Claim) -> tuple[str, int]:
+    """The task's status and attempt as they are now."""
+    with database.read() as session:
+        return lease_repository.where(session, claim.task_id)
+
+
 def fail(
     database: Database, claim: Claim, code: str, message: str, *, transient: bool, max_attempts: int
 ) -> str | None:

@@ -153,6 +153,8 @@ def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
         if task.status in FINISHED:
             raise TaskFinished(f"The task is {task.status}: there is nothing to cancel.")
         if task.status == "queued" and lifecycle.cancel(session, task.id, "queued", task.attempt):
+            # Attempts of a killed worker may have left files.
+            after_commit(session, lambda: wiring.storage.delete(keys.task_key(task.source_name, task.id)))
             return
         repository.ask_to_cancel(session, scope, task.id)
 

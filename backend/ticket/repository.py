@@ -12,7 +12,7 @@ from backend.tenant.scope import Scope, serves_every_tenant
 
 def add(session: Session, scope: Scope, task_id: UUID, sha256: str, seconds: int) -> None:
     ticket = Ticket(sha256=sha256, tenant_id=scope.tenant_id, user_id=scope.user_id, task_id=task_id)
-    ticket.expires_at = database_now(seconds)  # type: ignore[assignment]
+    ticket.expires_at = database_now(seconds)
     session.add(ticket)
     session.flush()
 

@@ -16,7 +16,7 @@ from backend.sessions import Reading, WiringOf
 from backend.settings import Settings
 from backend.upload import service
 from backend.upload.receive import FIELD, receive_file
-from backend.upload.schemas import UploadView
+from backend.upload.schemas import UploadView, UploadWarning
 
 router = APIRouter(prefix="/uploads", tags=["songs"], responses=describes(401))
 
@@ -40,15 +40,16 @@ def _view(settings: Settings, upload: Upload) -> UploadView:
     return UploadView(
         id=upload.id,
         filename=upload.filename,
-        seconds=upload.seconds,
+        duration=upload.seconds,
         rate=upload.rate,
         channels=upload.channels,
-        format=f"{upload.container}/{upload.codec}",
+        format=service.container_name(upload),
+        codec=upload.codec,
         size=upload.size,
         sha256=upload.sha256,
         price=credit.shown(credit.price(settings.credit, upload.seconds)),
         created_at=upload.created_at,
-        warning=service.warning(upload),
+        warnings=[UploadWarning(code=code, detail=detail) for code, detail in service.warnings(upload)],
     )
 
 

@@ -139,12 +139,17 @@ def audio_info(upload: Upload) -> AudioInfo:
     )
 
 
-def warning(upload: Upload) -> str | None:
-    """A sentence when the file's header tells of another length than its packets."""
+def container_name(upload: Upload) -> str:
+    """FFmpeg names a family of containers by all their suffixes; people know this one as mp4."""
+    return "mp4" if upload.container.startswith("mov,") else upload.container
+
+
+def warnings(upload: Upload) -> list[tuple[str, str]]:
+    """(code, sentence) for each thing that seems wrong with a song that can be separated all the same."""
     declared = upload.declared_seconds
-    if declared is None or abs(declared - upload.seconds) <= MISMATCH_SECONDS:
-        return None
-    return f"Its header says {declared:.1f} s but there are {upload.seconds:.1f} s of audio: it may be cut off."
+    if declared is None or declared - upload.seconds <= MISMATCH_SECONDS:
+        return []
+    return [("truncated", f"Its header says {declared:.1f} s but only {upload.seconds:.1f} s of audio are there.")]
 
 
 def check_filename(filename: str) -> None:

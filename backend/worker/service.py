@@ -35,7 +35,7 @@ def worker_name(settings: Settings) -> str:
 
 def started(session: Session, name: str) -> None:
     worker = Worker(name=name, host=socket.gethostname(), pid=os.getpid())
-    worker.started_at = worker.seen_at = database_now()  # type: ignore[assignment]
+    worker.started_at = worker.seen_at = database_now()
     worker.device = worker.warm_model = worker.warmup_seconds = worker.error = worker.stopped_at = None
     repository.report(session, worker)
 
