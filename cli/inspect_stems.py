@@ -57,7 +57,7 @@ def inspect(song: Path, stems: Mapping[str, Path]) -> list[Finding]:
 
 
 def _energy(block: Samples) -> float:
-    return float(np.square(block, dtype=np.float64).sum()) / block.shape[1]
+    return float(np.square(block, dtype=np.float64).sum() / block.shape[1])
 
 
 def _dbfs(energy: float, frames: int) -> float:

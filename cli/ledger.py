@@ -19,8 +19,10 @@ def ledger() -> None:
 @app.command()
 def verify() -> None:
     """Recompute every balance from its entries; exits 1 and names each difference when one is wrong."""
-    with Database(Settings()).read() as session:
+    database = Database(Settings())
+    with database.read() as session:
         wrong = credit.verify(session)
+    database.dispose()
     for imbalance in wrong:
         typer.echo(f"{imbalance.what}: entries say {imbalance.expected}, found {imbalance.found}", err=True)
     if wrong:

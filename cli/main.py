@@ -36,13 +36,17 @@ def demo(
 @app.command()
 def prepare() -> None:
     """Migrate the database and seed what a new one needs."""
-    from backend.settings import Settings
+    from backend.settings import Settings, UnsafeSettings
     from cli.logs import configure
     from migrations.prepare import prepare as prepare_database
 
     settings = Settings()
     configure(settings)
-    prepare_database(settings)
+    try:
+        prepare_database(settings)
+    except UnsafeSettings as error:
+        typer.echo(error, err=True)
+        raise typer.Exit(1) from error
 
 
 @app.command()

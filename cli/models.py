@@ -12,6 +12,11 @@ from backend.settings import Settings
 from cli.logs import configure
 from engine.errors import EngineError
 
+ADVICE = (
+    "Check the network, name a mirror with VR_ENGINE__WEIGHTS_MIRROR, or a folder that holds the weights with "
+    "VR_ENGINE__WEIGHTS_LOCAL."
+)
+
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -45,6 +50,6 @@ def pull(model: str = typer.Argument("spleeter:2stems", help="Id of a model.")) 
 
             folder = shelf.weights.pull(spec, tell)
     except EngineError as error:
-        typer.echo(f"{error}\n{error.advice}", err=True)
+        typer.echo(f"{error}\n{ADVICE}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{model} is ready in {folder}")

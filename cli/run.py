@@ -16,7 +16,8 @@ Vocal Remover is up.   {url}/docs   Ctrl-C stops it.
 
 {login}
     TOKEN=$(curl -s {url}/api/v1/login -H 'Content-Type: application/json' \\
-        -d '{{"email":"{email}","password":"{password}"}}' | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
+        -d '{{"email":"{email}","password":"{password}"}}' \\
+        | python3 -c 'import json,sys; print(json.load(sys.stdin)["access_token"])')
 
 Who you are:      curl -s {url}/api/v1/me -H "Authorization: Bearer $TOKEN"
 Send a song:      curl -s {url}/api/v1/uploads -H "Authorization: Bearer $TOKEN" -F file=@song.mp3

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TextIO
 
-from backend.settings import Settings
+from backend.settings import Settings, UnsafeSettings
 from backend.worker.service import worker_name
 from cli.logs import configure
 
@@ -21,8 +21,7 @@ GRACE_SECONDS = 5
 def serve_api() -> None:
     import uvicorn
 
-    settings = Settings()
-    configure(settings)
+    settings = _safe_settings()
     _end_with_supervisor()
     trusted = settings.limit.trusted_proxies
     uvicorn.run(
@@ -40,8 +39,7 @@ def serve_api() -> None:
 
 def serve_worker() -> None:
     """Says so and exits 1 when a worker of the same name runs on this machine: they would share leases."""
-    settings = Settings()
-    configure(settings)
+    settings = _safe_settings()
     _end_with_supervisor()
     with _only_one(settings):
         from workers.app import app
@@ -55,6 +53,16 @@ def serve_worker() -> None:
             f"--loglevel={settings.log_level}",
         ]
         app.worker_main(["--quiet", "worker", *options])
+
+
+def _safe_settings() -> Settings:
+    settings = Settings()
+    configure(settings)
+    try:
+        settings.refuse_unsafe()
+    except UnsafeSettings as error:
+        sys.exit(str(error))
+    return settings
 
 
 def _only_one(settings: Settings) -> TextIO:

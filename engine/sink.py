@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from engine.audio import Samples
 
@@ -26,7 +29,10 @@ class StemSink(Protocol):
         ...
 
     def write(self, stem: str, block: Samples) -> Samples:
-        """Store the next block (frames, channels); returns it as stored: rounded, and clipped at full scale."""
+        """Store the next block (frames, channels); returns it as stored: rounded, and clipped at full scale.
+
+        Raises OSError, ENOSPC when there is no room left.
+        """
         ...
 
     def commit(self) -> None: ...
@@ -55,16 +61,16 @@ class DirectorySink:
 
     def write(self, stem: str, block: Samples) -> Samples:
         if self.bit_depth == "float":
-            self._files[stem].write(block)
+            self._put(stem, block)
             return block
         # Rounded here and not by libsndfile, which multiplies by 32767 what decoders divide by 32768.
         full_scale = np.float32(2 ** (self.bit_depth - 1))
         # In float32 24-bit full scale minus one is exact; so is every 16-bit value.
         whole = np.clip(np.rint(block * full_scale), -full_scale, full_scale - 1)
         if self.bit_depth == 16:
-            self._files[stem].write(whole.astype(np.int16))
+            self._put(stem, whole.astype(np.int16))
         else:
-            self._files[stem].write(whole.astype(np.int32) << 8)
+            self._put(stem, whole.astype(np.int32) << 8)
         stored: Samples = whole / full_scale
         return stored
 
@@ -90,6 +96,14 @@ class DirectorySink:
 
     def path(self, stem: str) -> Path:
         return self.folder / f"{stem}.wav"
+
+    def _put(self, stem: str, block: NDArray[Any]) -> None:
+        try:
+            self._files[stem].write(block)
+        except soundfile.LibsndfileError as error:
+            # It says "System error." and keeps the system's reason to itself.
+            full = shutil.disk_usage(self.folder).free < block.nbytes
+            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(self._part(stem))) from error
 
     def _part(self, stem: str) -> Path:
         return self.folder / f".{stem}.wav.part"

@@ -24,6 +24,7 @@ from workers.sweep import Sweep
 log = logging.getLogger(__name__)
 
 settings = Settings()
+settings.refuse_unsafe()
 app = celery_app(settings)
 
 _room: EngineRoom | None = None

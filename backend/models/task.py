@@ -17,7 +17,7 @@ class Task(Base):
     """One job for one song. The row is the truth; a broker message only says that there is work.
 
     The lease lives here and not on the step: one worker takes a task whole. Every change of state is one
-    statement guarded by `status` and `attempt` (`backend.task.transition`).
+    statement guarded by `status` and `attempt` (`backend.task.lifecycle`).
     """
 
     __tablename__ = "task"

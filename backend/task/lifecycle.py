@@ -159,7 +159,7 @@ def any_expired(session: Session) -> bool:
 
 def record_queued(session: Session, task: Task) -> None:
     """The first event of a task that has just been written."""
-    _record(session, task, {"price": task.price})
+    _record(session, task, {"credits": credit.shown(task.price)})
 
 
 def _rescue_all(session: Session, tasks: Sequence[Task], max_attempts: int, *, expired_only: bool) -> list[Task]:

@@ -84,7 +84,9 @@ def submit(
             given = idempotency.answer_given(session, scope, key, fingerprint)
             assert given is not None
             return given
-        tasks = [_create(wiring, session, scope, song, spec.id, order.options) for song in songs]
+        # Looked up again: a task whose song was deleted since would stop every worker that claims it.
+        kept = [uploads.keep(session, scope, song.id) for song in songs]
+        tasks = [_create(wiring, session, scope, song, spec.id, order.options) for song in kept]
         answer = {
             "task_ids": [str(task.id) for task in tasks],
             "status": "queued",
@@ -167,7 +169,7 @@ def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
             raise TaskNotFinished(f"The task is {old.task.status}: there is nothing to repeat yet.")
         if old.task.status == "completed":
             raise TaskFinished("The task is completed: there is nothing to repeat.")
-        song = uploads.get(session, scope, old.task.upload_id)
+        song = uploads.keep(session, scope, old.task.upload_id)
         task = _create(wiring, session, scope, song, old.step.model, old.step.options, retry_of=old.task.id)
         after_commit(session, wiring.bell.ring)
         return task

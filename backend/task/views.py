@@ -26,7 +26,7 @@ def task_view(wiring: Wiring, session: Session, record: TaskRecord) -> TaskView:
     archive = link.sign(wiring.settings.auth, f"{PREFIX}/tasks/{task.id}/archive", owner) if stems else None
     return TaskView(
         task_id=task.id,
-        status=task.status,  # type: ignore[arg-type]  # the database checks the word
+        status=task.status,
         progress=round(task.progress, 4),
         stage=task.stage,
         queue_position=position,
@@ -55,7 +55,7 @@ def history_row(wiring: Wiring, record: TaskRecord) -> HistoryRow:
     source = keys.upload_key(task.tenant_id, task.upload_id)
     return HistoryRow(
         task_id=task.id,
-        status=task.status,  # type: ignore[arg-type]  # the database checks the word
+        status=task.status,
         original_file_path=wiring.storage.shown(source),
         vocal_path=paths.get("vocals"),
         music_path=paths.get("accompaniment"),

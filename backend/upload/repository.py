@@ -16,6 +16,15 @@ def get(session: Session, scope: Scope, upload_id: UUID) -> Upload | None:
     ).one_or_none()
 
 
+def lock(session: Session, scope: Scope, upload_id: UUID, *, shared: bool) -> Upload | None:
+    """Until the transaction ends: `shared` keeps it from being deleted, else from being used."""
+    return session.scalars(
+        select(Upload)
+        .where(in_scope(Upload, scope), Upload.id == upload_id, Upload.deleted_at.is_(None))
+        .with_for_update(read=shared)
+    ).one_or_none()
+
+
 def newest_named(session: Session, scope: Scope, filename: str, *, sample: bool) -> Upload | None:
     return session.scalars(
         select(Upload)

@@ -113,6 +113,14 @@ def get(session: Session, scope: Scope, upload_id: UUID) -> Upload:
     return found
 
 
+def keep(session: Session, scope: Scope, upload_id: UUID) -> Upload:
+    """The song, which nobody deletes until the transaction ends; raises UploadNotFound."""
+    found = repository.lock(session, scope, upload_id, shared=True)
+    if found is None:
+        raise UploadNotFound
+    return found
+
+
 def page(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> list[Upload]:
     return repository.page(session, scope, before=before, limit=limit)
 
@@ -120,7 +128,9 @@ def page(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> 
 def delete(wiring: Wiring, scope: Scope, upload_id: UUID) -> None:
     """Row first, then the file: what is interrupted between leaves a file that no row names."""
     with wiring.database.write() as session:
-        upload = get(session, scope, upload_id)
+        upload = repository.lock(session, scope, upload_id, shared=False)
+        if upload is None:
+            raise UploadNotFound
         if repository.in_use(session, scope, upload_id):
             raise UploadInUse
         repository.mark_deleted(session, scope, upload_id)
