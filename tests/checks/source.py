@@ -1,0 +1,82 @@
+"""Rules about the source that no linter has: who writes SQL, how long a module may be, what a file may name."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("engine", "backend", "workers", "migrations", "cli", "bench", "training", "tests")
+LONGEST_MODULE = 300
+SQL = {"select", "update", "delete", "insert", "text", "literal_column", "exists", "union", "union_all"}
+SESSION_SQL = {"execute", "scalar", "scalars", "query", "get", "get_one", "merge"}
+WRITES_SQL = re.compile(r"backend/\w+/(\w+_)?repository\.py|backend/models/\w+\.py|migrations/.*")
+"""Migrations change the rows of every tenant; models write conditions of indexes."""
+
+ELSEWHERE = re.compile(
+    # Folders of some machine. The containers' own are in deploy/ and said there once.
+    r"(?<![\w.])/(?:work|home|root|Users|opt|mnt)/[\w.-]"
+    # A registry's address would decide for everybody where packages come from.
+    r"|https?://(?:[\w-]+\.)*(?:py[p]i|python[h]osted|npm[j]s)\.(?:org|com)"
+    r"|--(?:extra-)?index-url|--find-links",
+)
+
+
+def tracked(root: Path = ROOT) -> list[Path]:
+    """Files that are, or would be, in the repository."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=root,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [path for name in listed.split("\0") if name and (path := root / name).is_file()]
+
+
+def modules(root: Path = ROOT) -> Iterator[Path]:
+    for package in PACKAGES:
+        yield from sorted((root / package).rglob("*.py"))
+
+
+def stray_sql(source: str, path: str) -> Iterator[str]:
+    """Only repositories write SQL, and only a domain's own modules call its repository."""
+    domain = path.split("/")[1] if path.count("/") > 1 and path.startswith("backend/") else None
+    for node in ast.walk(ast.parse(source, path)):
+        match node:
+            case ast.ImportFrom(module=str(module), names=names):
+                for alias in names:
+                    name = f"{module}.{alias.name}"
+                    if module.startswith("sqlalchemy") and alias.name in SQL and not WRITES_SQL.fullmatch(path):
+                        yield f"{path}:{node.lineno}: imports {name}: only repositories write SQL"
+                    found = re.match(r"backend\.(\w+)\.(?:\w+_)?repository\b", name)
+                    if found and found[1] != domain:
+                        yield f"{path}:{node.lineno}: imports {name}: call the service of {found[1]} instead"
+            case ast.Import(names=names):
+                for alias in names:
+                    if alias.name.startswith("sqlalchemy") and not path.startswith("migrations/"):
+                        yield f"{path}:{node.lineno}: imports {alias.name} whole: import the names that are used"
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=verb)) if verb in SESSION_SQL:
+                if not WRITES_SQL.fullmatch(path):
+                    yield f"{path}:{node.lineno}: session.{verb}: only repositories write SQL"
+
+
+def too_long(source: str, path: str) -> Iterator[str]:
+    lines = source.count("\n")
+    if lines > LONGEST_MODULE and not path.startswith("migrations/versions/"):
+        yield f"{path}: {lines} lines: split it (the longest may have {LONGEST_MODULE})"
+
+
+def elsewhere(text: str, path: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := ELSEWHERE.search(line):
+            yield f"{path}:{number}: names {found[0]!r}: a place that is not everybody's"
+
+
+def text_of(path: Path) -> str | None:
+    """None for a file that is not text."""
+    data = path.read_bytes()
+    return None if b"\0" in data[:8192] else data.decode("utf-8", "replace")
