@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from backend.settings import Settings
@@ -54,6 +55,7 @@ class Database:
         # READ COMMITTED: every statement that changes a balance or a state is guarded by itself.
         return create_engine(
             self.url,
+            hide_parameters=True,  # errors end up in logs, and parameters hold addresses and hashes
             pool_size=settings.db.pool_size,
             max_overflow=settings.db.pool_size,
             pool_pre_ping=True,
@@ -66,6 +68,7 @@ class Database:
             Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(
             self.url,
+            hide_parameters=True,
             pool_size=settings.db.pool_size,
             max_overflow=40,
             connect_args={"timeout": settings.db.busy_timeout_seconds, "check_same_thread": False},
@@ -85,7 +88,7 @@ def after_commit(session: Session, callback: Callable[[], None]) -> None:
 
 def is_unreachable(error: BaseException) -> bool:
     """Whether the database itself is away or too busy, as against a statement that it refused."""
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError | PoolTimeout):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from backend.db import is_unreachable
@@ -162,7 +162,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EngineError, PublicFailure.engine)
     app.add_exception_handler(RequestValidationError, PublicFailure.validation)
     app.add_exception_handler(HTTPException, PublicFailure.http)
-    app.add_exception_handler(DBAPIError, PublicFailure.database)
+    app.add_exception_handler(SQLAlchemyError, PublicFailure.database)
     app.add_exception_handler(Exception, PublicFailure.unexpected)
 
 

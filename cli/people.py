@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
+from sqlalchemy.orm import Session
 
 from backend.auth.password import hash_password
 from backend.db import Database
@@ -26,7 +29,7 @@ def add(
     """Make an account with a tenant of its own."""
     hashed = hash_password(password)
     try:
-        with Database(Settings()).write() as session:
+        with _writing() as session:
             users.create(session, email, hashed, granted=round(credits * 1000))
     except Problem as error:
         _refuse(error)
@@ -37,11 +40,21 @@ def add(
 def grant(email: str, credits: Credits = 10, reason: str = "granted by the operator") -> None:
     """Give somebody credits."""
     try:
-        with Database(Settings()).write() as session:
+        with _writing() as session:
             users.grant(session, email, round(credits * 1000), reason)
     except Problem as error:
         _refuse(error)
     typer.echo(f"{email} got {credits:g} credits.")
+
+
+@contextmanager
+def _writing() -> Iterator[Session]:
+    database = Database(Settings())
+    try:
+        with database.write() as session:
+            yield session
+    finally:
+        database.dispose()
 
 
 def _refuse(error: Problem) -> None:

@@ -91,6 +91,6 @@ class Sweep:
         try:
             step()
         except SQLAlchemyError as error:
-            log.warning("the database is away: %s", type(error).__name__)
+            log.warning("the database can't be used: %s", str(error).partition("\n")[0])
         except Exception:
             log.exception("sweep")

@@ -9,7 +9,7 @@ from backend.auth.caller import CurrentCaller
 from backend.credit import service
 from backend.credit.schemas import Balance, Entry
 from backend.errors import describes
-from backend.paging import link_next
+from backend.paging import one_page
 from backend.sessions import Reading, WiringOf
 
 router = APIRouter(tags=["credits"], responses=describes(401))
@@ -38,9 +38,7 @@ def entries(
     cursor: UUID | None = None,
 ) -> list[Entry]:
     """Your ledger, newest first; the next page is in the `Link` header."""
-    found = service.entries(session, caller.scope, before=cursor, limit=limit)
-    if len(found) == limit:
-        response.headers["Link"] = link_next(request, found[-1].id)
+    found = service.entries(session, caller.scope, before=cursor, limit=limit + 1)
     return [
         Entry(
             id=row.id,
@@ -50,5 +48,5 @@ def entries(
             reason=row.reason,
             created_at=row.created_at,
         )
-        for row in found
+        for row in one_page(request, response, found, limit, lambda row: row.id)
     ]

@@ -9,7 +9,7 @@ from backend.auth.caller import CurrentCaller
 from backend.errors import describes
 from backend.identity import PathId
 from backend.models.task import TaskStatus
-from backend.paging import link_next
+from backend.paging import one_page
 from backend.rate_limit import RateLimits
 from backend.sessions import Reading, WiringOf
 from backend.task import service
@@ -55,11 +55,10 @@ def history(
     Without `limit` up to 1,000 rows; `X-Total-Count` says how many there are, `Link` where the rest is.
     """
     size = limit or ALL_AT_ONCE
-    records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size)
+    records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size + 1)
     response.headers["X-Total-Count"] = str(total)
-    if len(records) == size and total > size:
-        response.headers["Link"] = link_next(request, records[-1].task.id)
-    return [history_row(wiring, record) for record in records]
+    page = one_page(request, response, records, size, lambda record: record.task.id)
+    return [history_row(wiring, record) for record in page]
 
 
 def cancel(task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> TaskView:

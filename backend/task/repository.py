@@ -13,10 +13,10 @@ from backend.models import Artifact, Event, Step, Task
 from backend.tenant.scope import Scope, in_scope, in_tenant
 
 
-def get(session: Session, scope: Scope, task_id: UUID) -> Task | None:
-    return session.scalars(
-        select(Task).where(in_scope(Task, scope), Task.id == task_id, Task.deleted_at.is_(None))
-    ).one_or_none()
+def get(session: Session, scope: Scope, task_id: UUID, *, lock: bool = False) -> Task | None:
+    """`lock`: nobody else changes it until the transaction ends."""
+    statement = select(Task).where(in_scope(Task, scope), Task.id == task_id, Task.deleted_at.is_(None))
+    return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
 
 
 def page(session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int) -> list[Task]:

@@ -108,9 +108,9 @@ def answered_before(wiring: Wiring, scope: Scope, key: str | None, fingerprint: 
         return idempotency.answer_given(session, scope, key, fingerprint)
 
 
-def get(session: Session, scope: Scope, task_id: UUID) -> Task:
+def get(session: Session, scope: Scope, task_id: UUID, *, lock: bool = False) -> Task:
     """Raises TaskNotFound, for a stranger's task as for none."""
-    task = repository.get(session, scope, task_id)
+    task = repository.get(session, scope, task_id, lock=lock)
     if task is None:
         raise TaskNotFound
     return task
@@ -149,7 +149,7 @@ def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Artifa
 def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
     """A queued task ends at once, a processing one as soon as its worker hears of it (about a second)."""
     with wiring.database.write() as session:
-        task = get(session, scope, task_id)
+        task = get(session, scope, task_id, lock=True)
         if task.status == "cancelled":
             return
         if task.status in FINISHED:
@@ -178,7 +178,7 @@ def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
 def delete(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
     """Remove a finished task from the history, and its files; the ledger keeps its entries."""
     with wiring.database.write() as session:
-        task = get(session, scope, task_id)
+        task = get(session, scope, task_id, lock=True)
         if task.status not in FINISHED:
             raise TaskNotFinished(f"The task is {task.status}: cancel it before you delete it.")
         repository.mark_deleted(session, scope, task_id)

@@ -11,7 +11,7 @@ from backend.credit import service as credit
 from backend.errors import describes
 from backend.identity import PathId
 from backend.models import Upload
-from backend.paging import link_next
+from backend.paging import one_page
 from backend.sessions import Reading, WiringOf
 from backend.settings import Settings
 from backend.upload import service
@@ -77,10 +77,9 @@ def uploads(
     cursor: UUID | None = None,
 ) -> list[UploadView]:
     """Your songs, newest first; the next page is in the `Link` header."""
-    found = service.page(session, caller.scope, before=cursor, limit=limit)
-    if len(found) == limit:
-        response.headers["Link"] = link_next(request, found[-1].id)
-    return [_view(wiring.settings, row) for row in found]
+    found = service.page(session, caller.scope, before=cursor, limit=limit + 1)
+    page = one_page(request, response, found, limit, lambda row: row.id)
+    return [_view(wiring.settings, row) for row in page]
 
 
 @router.delete("/{upload_id}", status_code=204, responses=describes(404, 409))

@@ -14,7 +14,7 @@ from backend.settings import Settings
 from backend.worker import repository
 
 MISSED_BEATS = 3
-FORGOTTEN_SECONDS = 3600.0
+FORGOTTEN_SECONDS = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,5 +75,7 @@ def health(session: Session, heartbeat_seconds: float) -> list[WorkerHealth]:
 
 def device(session: Session) -> str | None:
     """Where the workers run their networks."""
-    found = {worker.device for worker, silent in repository.all_with_silence(session, 3600) if worker.device}
+    found = {
+        worker.device for worker, silent in repository.all_with_silence(session, FORGOTTEN_SECONDS) if worker.device
+    }
     return ", ".join(sorted(found)) or None

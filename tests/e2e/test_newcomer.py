@@ -1,0 +1,149 @@
+"""What a newcomer does, with real processes: on the embedded defaults, and on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import redis
+import soundfile
+
+from tests.engine.audio_files import decode_here
+from tests.listening import told
+from tests.processes import Cluster, wait_until
+from tests.service import Person
+
+LSB = 2.0**-15
+PCM_RATE = 44100
+
+
+@pytest.fixture(scope="module", params=["embedded", "servers"])
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Shared by the tests of this file; each leaves both processes running."""
+    settings: dict[str, str] = {}
+    if request.param == "servers":
+        broker = request.getfixturevalue("redis_url")
+        settings = {
+            "VR_DB__URL": request.getfixturevalue("fresh_postgres"),
+            "VR_QUEUE__URL": broker,
+            "VR_LIMIT__STORAGE": broker,
+        }
+    with Cluster(tmp_path_factory.mktemp(request.param), **settings) as started:
+        yield started
+        verified = started.command("ledger", "verify")
+        assert verified.returncode == 0, verified.stderr
+
+
+def separate_and_check(person: Person, song: Path) -> dict[str, Any]:
+    """Send, order, listen, download; the stems must be what was promised."""
+    task_id = person.submit(person.upload(song, "same name.mp3"))
+    heard = list(told(person, task_id))
+    states = [(number, data["status"]) for kind, number, data in heard if kind == "state"]
+    assert states == [(1, "queued"), (2, "processing"), (3, "completed")]
+
+    view = person.task(task_id)
+    mix, rate = decode_here(song)
+    stems = {}
+    for stem in view["stems"]:
+        answer = person.client.get(stem["url"])
+        assert answer.status_code == 200
+        stems[stem["name"]], stem_rate = soundfile.read(io.BytesIO(answer.content), dtype="float32")
+        assert stem_rate == rate == PCM_RATE
+        assert stems[stem["name"]].shape == mix.shape
+        assert Path(stem["path"]).read_bytes() == answer.content
+    assert set(stems) == {"vocals", "accompaniment"}
+    # A song of mp3 may exceed full scale, which 16 bits can't hold: there the stems are clipped.
+    clipped = np.maximum(np.abs(stems["vocals"]), np.abs(stems["accompaniment"])) >= 1 - 2 * LSB
+    assert clipped.sum() <= 20
+    missing = np.where(clipped, 0, stems["vocals"] + stems["accompaniment"] - mix)
+    assert np.abs(missing).max() <= 2 * LSB
+    assert 20 * np.log10(np.sqrt(np.mean(missing**2))) < -90
+    loudness = {name: float(np.sqrt(np.mean(samples**2))) for name, samples in (stems | {"mix": mix}).items()}
+    assert loudness["vocals"] > 0.05 * loudness["mix"]
+    difference = float(np.sqrt(np.mean((stems["accompaniment"] - mix) ** 2)))
+    assert difference > 0.05 * loudness["mix"]
+    return view
+
+
+def test_two_people_at_once_with_the_same_file_name(cluster: Cluster, example: Path, warmup: Path) -> None:
+    people = [cluster.login(), cluster.register("second@example.com")]
+    with ThreadPoolExecutor(2) as pool:
+        views = list(pool.map(separate_and_check, people, (example, warmup)))
+    for person, view in zip(people, views, strict=True):
+        assert person.money() == (9, 0)
+        assert person.entries() == [("grant", 10), ("hold", 1), ("capture", 1)]
+        (row,) = person.get("/history").json()
+        assert (row["task_id"], row["filename"]) == (view["task_id"], "same name.mp3")
+        assert Path(row["vocal_path"]).parent.name == "1"
+    assert len({stem["path"] for view in views for stem in view["stems"]}) == 4
+    stranger = people[1].get(f"/tasks/{views[0]['task_id']}")
+    assert stranger.status_code == 404
+
+
+def test_the_worker_was_warm_before_its_first_task(cluster: Cluster) -> None:
+    log = cluster.processes["worker"].text()
+    assert 0 < log.index("model lite is warm on") < log.index(" attempt 1: ")
+
+
+def test_a_worker_killed_in_the_middle(cluster: Cluster, example: Path) -> None:
+    person = cluster.register("killed@example.com")
+    task_id = person.submit(person.upload(example, "long.mp3"))
+    wait_until(lambda: person.task(task_id)["progress"] > 0.05)
+    cluster.kill("worker")
+    assert person.task(task_id)["status"] == "processing"
+    cluster.start("worker")
+    done = cluster.finished(person, task_id)
+    assert (done["status"], done["attempt"]) == ("completed", 2)
+    states = [data["status"] for kind, _, data in told(person, task_id) if kind == "state"]
+    assert states == ["queued", "processing", "queued", "processing", "completed"]
+    assert person.entries() == [("grant", 10), ("hold", 1), ("capture", 1)]
+    assert [folder.name for folder in (cluster.data_dir / "output" / "long" / task_id).iterdir()] == ["2"]
+    assert list(cluster.data_dir.glob("incoming/*/*")) == []
+
+
+def test_an_api_killed_after_it_accepted(cluster: Cluster, warmup: Path) -> None:
+    person = cluster.register("api@example.com")
+    task_id = person.submit(person.upload(warmup))
+    cluster.kill("api")
+    cluster.start("api")
+    cluster.ready()
+    assert cluster.finished(person, task_id)["status"] == "completed"
+    assert person.money() == (9, 0)
+
+
+def test_a_broker_that_lost_everything(cluster: Cluster, warmup: Path) -> None:
+    worker = cluster.processes["worker"]
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0, worker.text()[-2000:]
+    assert cluster.client.get("/health").status_code == 503
+    person = cluster.register("flush@example.com")
+    task_id = person.submit(person.upload(warmup))
+    if "VR_QUEUE__URL" in cluster.env:
+        with redis.Redis.from_url(cluster.env["VR_QUEUE__URL"]) as broker:
+            assert broker.llen("separate") > 0
+            broker.flushdb()
+    else:
+        messages = cluster.data_dir / "queue" / "messages"
+        assert list(messages.iterdir())
+        shutil.rmtree(messages)
+        messages.mkdir()
+    cluster.start("worker")
+    assert cluster.finished(person, task_id)["status"] == "completed"
+    cluster.ready()
+
+
+def test_children_separate_as_well_as_threads(tmp_path: Path, warmup: Path) -> None:
+    with Cluster(tmp_path, VR_WORKER__POOL="prefork") as forked:
+        person = forked.login()
+        task_id = person.submit(person.upload(warmup))
+        assert forked.finished(person, task_id)["status"] == "completed"
+        worker = forked.processes["worker"]
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0, worker.text()[-2000:]

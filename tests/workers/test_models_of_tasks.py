@@ -1,0 +1,71 @@
+"""Which model a task gets, weights that can't be had, and warming up."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.checkpoints import write_random_checkpoint
+from tests.servers import free_port
+from tests.service import MakeService
+
+
+def test_weights_that_can_t_be_had_fail_the_task_that_names_them(make_service: MakeService, warmup: Path) -> None:
+    mirror = f"http://127.0.0.1:{free_port()}/"
+    service = make_service(engine={"weights_mirror": mirror}, worker={"max_attempts": 1})
+    person = service.login()
+    upload_id = person.upload(warmup)
+    named, unnamed = person.submit(upload_id, model="spleeter:2stems"), person.submit(upload_id)
+    assert person.money() == (8, 2)
+    while service.work():
+        pass
+    failed = person.task(named)
+    assert (failed["status"], failed["error_code"]) == ("failed", "weights_unavailable")
+    assert failed["model"] == "spleeter:2stems"
+    assert failed["error_message"] and failed["stems"] == []
+    assert (person.task(unnamed)["status"], person.task(unnamed)["model"]) == ("completed", "lite")
+    assert person.money() == (9, 0)
+
+
+def test_weights_in_a_local_folder_are_used(make_service: MakeService, warmup: Path, tmp_path: Path) -> None:
+    local = tmp_path / "weights"
+    write_random_checkpoint(local / "2stems")
+    service = make_service(engine={"weights_local": local})
+    service.room.warm_up()  # a worker that starts takes them over
+    person = service.login()
+    models = {model["id"]: model for model in person.get("/models").json()}
+    assert (models["spleeter:2stems"]["ready"], models["spleeter:2stems"]["default"]) == (True, True)
+    upload_id = person.upload(warmup)
+    unnamed, lite = person.submit(upload_id), person.submit(upload_id, model="lite")
+    assert service.work() and service.work()
+    for task_id, model in ((unnamed, "spleeter:2stems"), (lite, "lite")):
+        view = person.task(task_id)
+        assert (view["status"], view["model"]) == ("completed", model)
+    digests = [stem["sha256"] for task_id in (unnamed, lite) for stem in person.task(task_id)["stems"]]
+    assert len(set(digests)) == 4
+
+
+def test_warming_up_says_how_long_it_took(make_service: MakeService, caplog: pytest.LogCaptureFixture) -> None:
+    service = make_service()
+    with caplog.at_level(logging.INFO):
+        service.room.warm_up()
+    (line,) = [record for record in caplog.records if "is warm" in record.getMessage()]
+    assert isinstance(line.args, tuple)
+    seconds: Any = line.args[-1]
+    assert seconds > 0
+
+
+def test_without_the_warm_up_song(
+    make_service: MakeService, tmp_path: Path, warmup: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    missing = tmp_path / "missing.mp3"
+    service = make_service(engine={"warmup_song": missing})
+    service.room.warm_up()
+    assert f"no warm-up song at {missing}: the first task warms the model up" in caplog.text
+    person = service.login()
+    task_id = person.submit(person.upload(warmup))
+    assert service.work()
+    assert person.task(task_id)["status"] == "completed"
