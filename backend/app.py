@@ -6,6 +6,7 @@ from fastapi import APIRouter, FastAPI
 
 from backend import docs_page, errors, health
 from backend.auth import endpoints as auth
+from backend.body_limit import BodyLimit
 from backend.catalog import endpoints as catalog
 from backend.credit import endpoints as credit
 from backend.lifespan import lifespan
@@ -14,6 +15,7 @@ from backend.request_id import RequestId
 from backend.settings import Settings
 from backend.task import endpoints as task
 from backend.task import result_endpoints as result
+from backend.task.turns import Turns
 from backend.upload import endpoints as upload
 from backend.user import endpoints as user
 from backend.wiring import wire
@@ -41,10 +43,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.wiring = wiring
+    app.state.turns = Turns()
     limits = RateLimits(wiring.settings.limit)
     limits.install(app)
     errors.install(app)
     docs_page.install(app)
+    app.add_middleware(BodyLimit)
     app.add_middleware(RequestId)
 
     api = APIRouter(prefix="/api/v1")

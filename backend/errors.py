@@ -6,6 +6,7 @@ errors of the framework, into one shape: type, title, status, detail, code, advi
 
 from __future__ import annotations
 
+import errno
 import logging
 from http import HTTPStatus
 from typing import Any
@@ -16,6 +17,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from backend.db import is_unreachable
 from backend.problem import Problem
@@ -66,6 +68,7 @@ ENGINE_STATUS = {
 HTTP_ADVICE = {
     404: ("route_not_found", "See /docs for the routes that exist."),
     405: ("method_not_allowed", "See /docs for the methods of this route."),
+    413: ("body_too_large", "Send less; songs go to POST /api/v1/uploads."),
 }
 
 
@@ -132,6 +135,11 @@ class PublicFailure:
         return problem_response(request, error.status_code, code, f"{error.detail}.", advice, headers=headers)
 
     @staticmethod
+    async def gone(request: Request, error: Exception) -> JSONResponse:
+        """Nobody is there to read it; the server only wants an answer to throw away."""
+        return problem_response(request, 400, "client_disconnected", "The client went away.", "Send it again.")
+
+    @staticmethod
     async def database(request: Request, error: Exception) -> JSONResponse:
         if not is_unreachable(error):
             return await PublicFailure.unexpected(request, error)
@@ -143,6 +151,20 @@ class PublicFailure:
             "The database can't be reached at the moment; nothing was changed.",
             f"Send the same request again in {RETRY_DATABASE_SECONDS} seconds.",
             headers={"Retry-After": str(RETRY_DATABASE_SECONDS)},
+        )
+
+    @staticmethod
+    async def system(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, OSError)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return await PublicFailure.unexpected(request, error)
+        log.error("no room left on the disk")
+        return problem_response(
+            request,
+            507,
+            "storage_full",
+            "There is no room left for this; nothing was changed.",
+            "Try again later; if it goes on, tell the operator.",
         )
 
     @staticmethod
@@ -162,7 +184,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EngineError, PublicFailure.engine)
     app.add_exception_handler(RequestValidationError, PublicFailure.validation)
     app.add_exception_handler(HTTPException, PublicFailure.http)
+    app.add_exception_handler(ClientDisconnect, PublicFailure.gone)
     app.add_exception_handler(SQLAlchemyError, PublicFailure.database)
+    app.add_exception_handler(OSError, PublicFailure.system)
     app.add_exception_handler(Exception, PublicFailure.unexpected)
 
 

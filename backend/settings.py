@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, Field, SecretStr, computed_field
+from limits import parse_many
+from pydantic import BaseModel, Field, SecretStr, computed_field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,13 @@ class Auth(BaseModel):
         None, description="Whether `POST /register` is open; by default in development only."
     )
 
+    @field_validator("secret")
+    @classmethod
+    def _not_empty(cls, secret: SecretStr) -> SecretStr:
+        if not secret.get_secret_value():
+            raise ValueError("it is empty: everybody could sign tokens with it")
+        return secret
+
 
 class Credit(BaseModel):
     price: int = Field(1_000, ge=0, description="Millicredits per started block of audio and step.")
@@ -61,6 +69,15 @@ class Limit(BaseModel):
     trusted_proxies: str = Field(
         "", description="Addresses whose X-Forwarded-For is believed, comma-separated; empty believes none."
     )
+
+    @field_validator("separate", "login")
+    @classmethod
+    def _readable(cls, limit: str) -> str:
+        try:
+            parse_many(limit)  # slowapi would only log that it can't, and limit nothing
+        except ValueError:
+            raise ValueError(f"{limit!r} is no rate limit; write it like '2 per 30 seconds'") from None
+        return limit
 
 
 class Upload(BaseModel):
@@ -112,7 +129,9 @@ class Settings(BaseSettings):
         "development", description="production refuses default secrets and the demo user."
     )
     demo_user: bool | None = Field(None, description="Seed test@example.com; by default in development only.")
-    log_level: str = Field("INFO", description="Least severe level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
     data_dir: Path = Field(ROOT / "data", description="Uploads, results, model cache and the embedded database.")
     sample_dir: Path = Field(ROOT / "data" / "sample", description="Songs that `filename` may name.")
     assets_dir: Path = Field(ROOT / "assets", description="Model catalogue and embedded model.")

@@ -22,6 +22,14 @@ ABANDONED_SECONDS = 24 * 3600
 LONGEST_NAME = 80
 
 
+SAMPLES = "sample"
+
+
+def sample_key(filename: str) -> str:
+    """Of a song of the sample library: one file for everybody, never removed."""
+    return f"{SAMPLES}/{filename}"
+
+
 def upload_key(tenant_id: UUID, upload_id: UUID) -> str:
     return f"uploads/{tenant_id}/{upload_id}/source"
 
@@ -42,15 +50,17 @@ def safe_name(filename: str) -> str:
 
 
 class LocalStorage:
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, samples: Path) -> None:
         self.root = root.resolve()
+        self.samples = samples.resolve()
 
     def path(self, key: str) -> Path:
         """Where the file of a key lies, whether or not it is there."""
-        path = self.root / PurePosixPath(key)
-        if not path.resolve().is_relative_to(self.root):
+        first, *rest = PurePosixPath(key).parts
+        base, path = (self.samples, Path(*rest)) if first == SAMPLES else (self.root, Path(first, *rest))
+        if not (base / path).resolve().is_relative_to(base):
             raise ValueError(f"key outside the storage: {key!r}")
-        return path
+        return base / path
 
     def shown(self, key: str) -> str:
         """The path as people see it: relative to where the service was started, when it lies below."""

@@ -24,7 +24,7 @@ def wire(settings: Settings) -> Wiring:
     return Wiring(
         settings=settings,
         database=Database(settings),
-        storage=LocalStorage(settings.data_dir),
+        storage=LocalStorage(settings.data_dir, settings.sample_dir),
         bell=Bell(settings),
         models=ModelShelf(settings),
     )

@@ -22,7 +22,8 @@ from backend.user import service as users
 from cli.client import Client, Refused
 from cli.inspect_stems import Finding, inspect
 from cli.logs import configure
-from cli.supervisor import CannotStart, Service, running_at
+from cli.service_lock import running_at
+from cli.supervisor import CannotStart, Service
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -50,7 +51,7 @@ def demo(song: Path | None) -> int:
 @contextmanager
 def _service(settings: Settings) -> Iterator[str]:
     """The service that runs on this data folder already, or one of our own for as long as the demo takes."""
-    if (url := running_at(settings)) is not None:
+    if (url := running_at(settings.data_dir)) is not None:
         console.print(f"The service is running already, at {url}: using that one.")
         yield url
         return

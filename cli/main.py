@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
+from sqlalchemy.exc import OperationalError
 
 from cli import ledger, models, people
 
@@ -13,6 +15,23 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pret
 app.add_typer(models.app, name="models", help="Models and their weights.")
 app.add_typer(ledger.app, name="ledger", help="The credits' ledger.")
 app.add_typer(people.app, name="users", help="Accounts.")
+
+
+def main() -> None:
+    """The command's entry: what an operator can mend is said in a sentence, not in a traceback."""
+    try:
+        app(prog_name="vocal-remover")
+    except ValidationError as error:
+        for fault in error.errors():
+            name = "__".join(str(part).upper() for part in fault["loc"])
+            typer.echo(f"VR_{name}: {fault['msg'].removeprefix('Value error, ')}", err=True)
+    except OperationalError as error:
+        typer.echo(f"The database can't be reached: {error.orig}", err=True)
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
+        typer.echo(f"{error.filename}: {error.strerror}. VR_DATA_DIR names the data folder.", err=True)
+    else:
+        return
+    raise SystemExit(1)
 
 
 @app.command()

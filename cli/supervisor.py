@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
 import signal
 import socket
@@ -14,12 +12,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import httpx
 
 from backend.settings import ROOT, Settings
+from backend.storage import LocalStorage
 from cli.serve import SUPERVISOR
+from cli.service_lock import AlreadyRunning, ServiceLock
 from migrations.prepare import prepare
 
 READY_SECONDS = 300.0
@@ -30,24 +30,6 @@ MARGIN_SECONDS = 10.0
 
 class CannotStart(Exception):
     """Says in one sentence why, and what to do."""
-
-
-def running_at(settings: Settings) -> str | None:
-    """Where the service that holds this data folder answers, if one does."""
-    lock = _lock_file(settings)
-    if not lock.is_file():
-        return None
-    with lock.open() as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            url: str | None = json.loads(opened.read() or "{}").get("url")
-            return url
-    return None
-
-
-def _lock_file(settings: Settings) -> Path:
-    return settings.data_dir / ".service.lock"
 
 
 class Service:
@@ -62,16 +44,20 @@ class Service:
         self.url = f"http://{settings.server.host}:{settings.server.port}"
         self._logs = logs
         self._children: dict[str, _Child] = {}
-        self._lock: IO[str] | None = None
+        self._lock: ServiceLock | None = None
 
     def __enter__(self) -> Self:
         self._lock = self._only_one()
         try:
+            self._lock.end_orphans(self.settings.worker.grace_seconds + MARGIN_SECONDS)
             self._refuse_taken_port()
+            # We alone write here: what an API that was killed had half received is nobody's.
+            LocalStorage(self.settings.data_dir, self.settings.sample_dir).clear_incoming("api")
             prepare(self.settings)
             self._children = {name: _Child(name, self._logs) for name in ("api", "worker")}
             for child in self._children.values():
                 child.start()
+            self._record()
         except BaseException:
             self._release()
             raise
@@ -102,8 +88,9 @@ class Service:
 
     def watch(self) -> None:
         """Restart whatever dies; call it again and again."""
-        for child in self._children.values():
-            child.restart_if_dead()
+        restarted = [child.restart_if_dead() for child in self._children.values()]
+        if any(restarted):
+            self._record()
 
     def stop(self) -> None:
         """End every process: asked first, then by force."""
@@ -114,22 +101,18 @@ class Service:
             child.end(give_up)
         self._release()
 
-    def _only_one(self) -> IO[str]:
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        lock = _lock_file(self.settings).open("a+")
+    def _only_one(self) -> ServiceLock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            where = json.loads(lock.read() or "{}").get("url", "another address")
+            return ServiceLock(self.settings.data_dir, self.url)
+        except AlreadyRunning as error:
             raise CannotStart(
-                f"The service is running already, at {where}. Stop that one first, or give this one "
+                f"The service is running already, at {error}. Stop that one first, or give this one "
                 "a data folder of its own with VR_DATA_DIR."
             ) from None
-        lock.truncate(0)
-        lock.write(json.dumps({"pid": os.getpid(), "url": self.url}))
-        lock.flush()
-        return lock
+
+    def _record(self) -> None:
+        assert self._lock is not None
+        self._lock.record(child.pid for child in self._children.values())
 
     def _release(self) -> None:
         if self._lock is not None:
@@ -177,10 +160,16 @@ class _Child:
     def poll(self) -> int | None:
         return self._process.poll() if self._process else None
 
-    def restart_if_dead(self) -> None:
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def restart_if_dead(self) -> bool:
+        """True when it was started again just now."""
         code = self.poll()
         if code is None:
-            return
+            return False
         if self._due is None:
             stable = time.monotonic() - self._started > STABLE_SECONDS
             self._deaths = 0 if stable else self._deaths
@@ -191,6 +180,8 @@ class _Child:
         elif time.monotonic() >= self._due:
             self._due = None
             self.start()
+            return True
+        return False
 
     def ask_to_stop(self) -> None:
         if self._process and self._process.poll() is None:

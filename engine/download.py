@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import httpx
 
@@ -38,7 +39,8 @@ class Download:
         backoff: float,
         deadline: float,
     ) -> None:
-        self._url = url
+        # Apart from here on: addresses are logged, and errors, which people see, name the file alone.
+        self._url, self._credentials = without_credentials(url), _credentials(url)
         self._target = target
         self._sha256 = sha256
         self._size = size
@@ -64,7 +66,7 @@ class Download:
                     return self._keep()
                 self._forget()
                 if not resumed:
-                    raise WeightsCorrupt(f"{self._url} gave a file whose SHA-256 is not {self._sha256}.")
+                    raise WeightsCorrupt(f"{self._target.name} came as a file whose SHA-256 is not {self._sha256}.")
                 # The pieces may be of two versions of the file: once more, from the start.
                 resumed = False
                 fault = "the pieces did not make the published file"
@@ -78,8 +80,15 @@ class Download:
             if time.monotonic() > self._deadline:
                 raise self._unavailable(f"it took longer than {self._deadline_seconds:.0f} s")
             if attempt < self._attempts:
-                time.sleep(min(self._backoff * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS))
+                self._pause(min(self._backoff * 2 ** (attempt - 1), MAX_BACKOFF_SECONDS), on_progress)
         raise self._unavailable(f"{self._attempts} attempts failed, the last because {fault}")
+
+    def _pause(self, seconds: float, on_progress: Progress | None) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if on_progress is not None:
+                on_progress(self._have(), self._size)  # it may raise, to give up
+            time.sleep(min(left, 0.5))
 
     def _fetch(self, start: int, on_progress: Progress | None) -> None:
         headers = {"Accept-Encoding": "identity"}
@@ -88,7 +97,7 @@ class Download:
             if self._etag.exists():
                 headers["If-Range"] = self._etag.read_text("utf-8")
         with (
-            httpx.Client(timeout=self._timeout, follow_redirects=True) as client,
+            httpx.Client(timeout=self._timeout, follow_redirects=True, auth=self._credentials) as client,
             client.stream("GET", self._url, headers=headers) as response,
         ):
             if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -124,7 +133,7 @@ class Download:
                 if have > limit:
                     out.close()
                     self._forget()
-                    raise WeightsCorrupt(f"{self._url} gives more than {limit} bytes: not the published file.")
+                    raise WeightsCorrupt(f"{self._target.name} has more than {limit} bytes: not the published file.")
                 out.write(chunk)
                 if on_progress is not None:
                     on_progress(have, self._size)
@@ -163,11 +172,21 @@ class Download:
         return self._target
 
     def _unavailable(self, reason: str) -> WeightsUnavailable:
-        return WeightsUnavailable(f"{self._url} could not be fetched: {reason}.")
+        return WeightsUnavailable(f"{self._target.name} could not be fetched: {reason}.")
 
 
 class _Retryable(Exception):
     """This attempt failed in a way that another one may not."""
+
+
+def without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _credentials(url: str) -> tuple[str, str] | None:
+    parts = urlsplit(url)
+    return (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
 
 
 def file_sha256(path: Path) -> str:

@@ -126,12 +126,12 @@ class WeightsStore:
             downloaded.unlink(missing_ok=True)
 
     def _download(self, archive: Archive, on_progress: Progress | None) -> Path:
-        from engine.download import Download
+        from engine.download import Download, without_credentials
 
         url = archive.url
         if self._mirror is not None:
             url = f"{self._mirror.rstrip('/')}/{_file_name(archive)}"
-        logger.info("%s: fetching %s", archive.name, url)
+        logger.info("%s: fetching %s", archive.name, without_credentials(url))
         return Download(
             url,
             self._cache / f"{archive.directory}.tar.gz",

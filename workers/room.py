@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from backend.settings import Settings
@@ -35,6 +35,15 @@ class EngineRoom:
     def separator(self, model: str) -> Iterator[Separator]:
         with self._registry.lease(model) as separator:
             yield separator
+
+    def fetch_weights(self, model: str, on_progress: Callable[[int, int | None], None]) -> None:
+        """Before a model is loaded, so that a slow download can be given up: `on_progress` may raise.
+
+        Raises WeightsUnavailable, WeightsCorrupt.
+        """
+        spec = self.wiring.models.catalog[model]
+        if not self.wiring.models.ready(spec):
+            self.wiring.models.weights.pull(spec, on_progress)
 
     def ring_if_queued(self) -> None:
         with self.wiring.database.read() as session:

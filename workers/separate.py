@@ -64,6 +64,13 @@ def work(room: EngineRoom) -> bool:
 
 def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     wiring = room.wiring
+
+    def tell_fetched(have: int, whole: int | None) -> None:
+        if lease.interrupted():
+            raise SeparationCancelled("Given up while the weights were fetched.")
+        lease.tell(0.0, f"fetching weights, {have / 1e6:.0f} MB")
+
+    room.fetch_weights(claim.model, tell_fetched)
     lease.tell(0.0, "loading model")
 
     def tell(progress: Progress) -> None:

@@ -11,6 +11,9 @@ from threading import BoundedSemaphore
 
 from passlib.context import CryptContext
 
+# Argon2 takes any length; a bound keeps a login from being a way to make us hash megabytes.
+LONGEST_PASSWORD = 256
+
 # One hash takes 64 MiB and tens of milliseconds: a storm of logins must not starve the other routes.
 _turns = BoundedSemaphore(2)
 _context = CryptContext(schemes=["argon2"], deprecated="auto")

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
 
-# Argon2 takes any length; a bound keeps a login from being a way to make us hash megabytes.
-Password = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=256)]
+from backend.auth.password import LONGEST_PASSWORD
+
+Password = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PASSWORD)]
+NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=LONGEST_PASSWORD)]
 
 DEMO = {"email": "test@example.com", "password": "password123"}
 

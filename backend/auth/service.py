@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from backend.auth import token
-from backend.auth.password import hash_password, verify_password
+from backend.auth.password import LONGEST_PASSWORD, hash_password, verify_password
 from backend.auth.token import Claims
 from backend.problem import Problem
 from backend.user import service as users
@@ -29,6 +29,8 @@ class RegistrationClosed(Problem):
 
 def login(wiring: Wiring, email: str, password: str) -> str:
     """An access token; raises LoginRefused. No transaction is open while the password is hashed."""
+    if len(password) > LONGEST_PASSWORD:  # a form comes here unchecked
+        raise LoginRefused
     with wiring.database.read() as session:
         found = users.by_email(session, email)
     if not verify_password(password, found.password_hash if found and found.active else None):

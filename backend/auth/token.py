@@ -58,5 +58,5 @@ def read(auth: Auth, token: str) -> Claims:
             options={**required, "leeway": LEEWAY_SECONDS},
         )
         return Claims(user_id=UUID(body["sub"]), tenant_id=UUID(body["tenant"]))
-    except (JWTError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (JWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TokenRefused from error

@@ -51,6 +51,13 @@ def grant(session: Session, tenant_id: UUID, user_id: UUID, amount: int, reason:
     _move(session, tenant_id, user_id, "issued", "available", amount, "grant", reason=reason)
 
 
+def require(session: Session, scope: Scope, amount: int) -> None:
+    """Raises CreditsExhausted with both figures; of parallel spends `hold` decides."""
+    have = balance(session, scope)[0]
+    if have < amount:
+        raise CreditsExhausted(f"This costs {shown(amount):g} credits and you have {shown(have):g}.")
+
+
 def hold(session: Session, tenant_id: UUID, user_id: UUID, amount: int, task_id: UUID) -> None:
     """Raises CreditsExhausted; the caller's transaction must then end without a commit."""
     if amount:
@@ -110,5 +117,4 @@ def _move(
         reason=reason,
     )
     if not repository.move(session, scope, transfer):
-        have = shown(balance(session, scope)[0])
-        raise CreditsExhausted(f"This costs {shown(amount):g} credits and you have {have:g}.")
+        raise CreditsExhausted

@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId
+
+_KEPT_SAMPLE = text("sample AND deleted_at IS NULL")
 
 
 class Upload(Base):
@@ -16,6 +18,15 @@ class Upload(Base):
     __table_args__ = (
         UniqueConstraint("tenant_id", "id"),
         Index(None, "tenant_id", "user_id", "filename"),
+        Index(
+            "uq_upload_sample",
+            "tenant_id",
+            "user_id",
+            "filename",
+            unique=True,
+            sqlite_where=_KEPT_SAMPLE,
+            postgresql_where=_KEPT_SAMPLE,
+        ),
         CheckConstraint("size > 0", name="size"),
         CheckConstraint("seconds > 0", name="seconds"),
     )
@@ -36,6 +47,6 @@ class Upload(Base):
     """Counted by demuxing every packet; the price and the decoder's cap come from it."""
     declared_seconds: Mapped[float | None]
     sample: Mapped[bool] = mapped_column(default=False)
-    """A song of the sample library, copied for this user."""
+    """A song of the sample library: its file is everybody's, this row is the user's."""
     created_at: Mapped[Created]
     deleted_at: Mapped[datetime | None]

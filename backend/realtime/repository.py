@@ -11,6 +11,9 @@ from sqlalchemy.orm import Session
 from backend.models import Event, Task
 from backend.tenant.scope import serves_every_tenant
 
+AT_ONCE = 200
+"""Tasks asked for in one statement: SQLite limits how deep an expression may be."""
+
 
 @dataclass(frozen=True, slots=True)
 class News:
@@ -24,6 +27,10 @@ class News:
 @serves_every_tenant
 def news(session: Session, since: Mapping[UUID, int]) -> dict[UUID, News]:
     """For each task: its state now and its events after a number. Listeners were checked when they came."""
+    if len(since) > AT_ONCE:
+        ids = list(since)
+        parts = [{task_id: since[task_id] for task_id in ids[i : i + AT_ONCE]} for i in range(0, len(ids), AT_ONCE)]
+        return {task_id: told for part in parts for task_id, told in news(session, part).items()}
     tasks = {
         task.id: task for task in session.scalars(select(Task).where(Task.id.in_(since), Task.deleted_at.is_(None)))
     }

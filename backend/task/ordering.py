@@ -6,7 +6,7 @@ before under its Idempotency-Key, use nothing of the caller's allowance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -19,6 +19,7 @@ from backend.sessions import WiringOf
 from backend.task import service
 from backend.task.schemas import Batch, Separation, Wish
 from backend.task.service import Order
+from backend.task.turns import Turns
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
 from backend.wiring import Wiring
@@ -46,9 +47,19 @@ class Ordering:
         return service.submit(wiring, self.scope, self.songs, self.order, self.key, self.fingerprint)
 
 
-def one_song(
-    request: Request, body: Separation, caller: CurrentCaller, wiring: WiringOf, idempotency_key: IdempotencyKey = None
-) -> Ordering:
+async def _turn(
+    request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
+) -> AsyncIterator[str | None]:
+    """The key, when it is this request's turn to use it; until the endpoint has answered."""
+    turns: Turns = request.app.state.turns
+    async with turns.turn(caller.user_id, idempotency_key):
+        yield idempotency_key
+
+
+KeyInTurn = Annotated[str | None, Depends(_turn, scope="function")]
+
+
+def one_song(request: Request, body: Separation, caller: CurrentCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
     """Raises UploadNotFound, FilenameInvalid, KeyReused."""
 
     def find() -> list[Upload]:
@@ -57,19 +68,17 @@ def one_song(
         with wiring.database.read() as session:
             return [uploads.get(session, caller.scope, body.upload_id)]
 
-    return _ordering(request, "separate", body, caller.scope, wiring, idempotency_key, find)
+    return _ordering(request, "separate", body, caller.scope, wiring, key, find)
 
 
-def many_songs(
-    request: Request, body: Batch, caller: CurrentCaller, wiring: WiringOf, idempotency_key: IdempotencyKey = None
-) -> Ordering:
+def many_songs(request: Request, body: Batch, caller: CurrentCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
     """Raises UploadNotFound, KeyReused."""
 
     def find() -> list[Upload]:
         with wiring.database.read() as session:
             return [uploads.get(session, caller.scope, upload_id) for upload_id in body.upload_ids]
 
-    return _ordering(request, "tasks", body, caller.scope, wiring, idempotency_key, find)
+    return _ordering(request, "tasks", body, caller.scope, wiring, key, find)
 
 
 def _ordering(
@@ -85,8 +94,8 @@ def _ordering(
     # Before the songs are looked for: an answer never changes, also when its song has been deleted since.
     answer = service.answered_before(wiring, scope, key, mark)
     request.state.answered_before = answer is not None
-    songs = find() if answer is None else []
     wiring.models.choose(body.model)  # an unknown model is found out before it counts, too
+    songs = find() if answer is None else []
     return Ordering(scope, songs, Order(body.model, body.options()), key, mark, answer)
 
 

@@ -46,6 +46,9 @@ def stem(task_id: PathId, stem: str, reader: LinkReader, session: Reading, wirin
     )
 
 
+router.add_api_route("/tasks/{task_id}/stems/{stem}", stem, methods=["HEAD"], include_in_schema=False)
+
+
 @router.get(
     "/tasks/{task_id}/archive",
     response_class=StreamingResponse,

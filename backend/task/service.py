@@ -68,6 +68,7 @@ class TaskRecord:
     task: Task
     step: Step
     artifacts: Sequence[Artifact]
+    source_key: str
 
 
 def submit(
@@ -86,6 +87,7 @@ def submit(
             return given
         # Looked up again: a task whose song was deleted since would stop every worker that claims it.
         kept = [uploads.keep(session, scope, song.id) for song in songs]
+        credit.require(session, scope, sum(credit.price(wiring.settings.credit, song.seconds) for song in kept))
         tasks = [_create(wiring, session, scope, song, spec.id, order.options) for song in kept]
         answer = {
             "task_ids": [str(task.id) for task in tasks],
@@ -124,7 +126,8 @@ def records(session: Session, tenant_id: UUID, tasks: Sequence[Task]) -> list[Ta
     ids = [task.id for task in tasks]
     steps = repository.steps(session, tenant_id, ids)
     artifacts = repository.artifacts(session, tenant_id, ids)
-    return [TaskRecord(task, steps[task.id], artifacts.get(task.id, ())) for task in tasks]
+    sources = uploads.storage_keys(session, tenant_id, [task.upload_id for task in tasks])
+    return [TaskRecord(task, steps[task.id], artifacts.get(task.id, ()), sources[task.upload_id]) for task in tasks]
 
 
 def history(

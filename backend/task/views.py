@@ -6,7 +6,6 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from backend import storage as keys
 from backend.auth import link
 from backend.credit import service as credit
 from backend.models import Artifact
@@ -52,11 +51,10 @@ def history_row(wiring: Wiring, record: TaskRecord) -> HistoryRow:
     task = record.task
     stems = _stems(wiring, record)
     paths = {stem.name: stem.path for stem in stems}
-    source = keys.upload_key(task.tenant_id, task.upload_id)
     return HistoryRow(
         task_id=task.id,
         status=task.status,
-        original_file_path=wiring.storage.shown(source),
+        original_file_path=wiring.storage.shown(record.source_key),
         vocal_path=paths.get("vocals"),
         music_path=paths.get("accompaniment"),
         filename=task.source_name,

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
+from anyio import move_on_after
 from fastapi import Request
 from starlette.concurrency import run_in_threadpool
 from streaming_form_data import ParseFailedException, StreamingFormDataParser
@@ -18,6 +19,7 @@ from backend.upload.received import ReceivedFile, UploadTooLarge, too_large
 FIELD = "file"
 FLUSH_BYTES = 1 << 20
 DRAIN_BYTES = 64 << 20
+DRAIN_SECONDS = 5.0
 MULTIPART_OVERHEAD = 16_384
 """Boundary and part headers: how much longer than its file an honest body may be."""
 
@@ -71,7 +73,7 @@ async def receive_file(request: Request, path: Path, max_bytes: int) -> Received
     try:
         parser = StreamingFormDataParser(headers=dict(request.headers), strict=True)
         parser.register(FIELD, target)
-        await _feed(request, parser)
+        await _feed(request, parser, target)
     except UnexpectedPartException as error:
         raise UploadMalformed(f"Unknown field {error.part_name!r}: only {FIELD!r} is known.") from error
     except (ParseFailedException, UnicodeDecodeError) as error:  # the latter: part headers that are no UTF-8
@@ -86,24 +88,34 @@ async def receive_file(request: Request, path: Path, max_bytes: int) -> Received
     return ReceivedFile(target.multipart_filename, target.size, target.digest.hexdigest())
 
 
-async def _feed(request: Request, parser: StreamingFormDataParser) -> None:
+async def _feed(request: Request, parser: StreamingFormDataParser, target: _FileTarget) -> None:
     """In pieces of about a megabyte, each parsed and written in a thread: the event loop does no file I/O."""
     pieces: list[bytes] = []
-    size = 0
+    size = total = 0
+
+    async def flush() -> None:
+        nonlocal pieces, size, total
+        total += size
+        await run_in_threadpool(parser.data_received, b"".join(pieces))
+        pieces, size = [], 0
+        # The parser keeps headers in memory until they end; an honest body is its file and little more.
+        if total - target.size > MULTIPART_OVERHEAD:
+            raise UploadMalformed("The body has far more around its file than a form needs.")
+
     async for piece in request.stream():
         pieces.append(piece)
         size += len(piece)
         if size >= FLUSH_BYTES:
-            await run_in_threadpool(parser.data_received, b"".join(pieces))
-            pieces, size = [], 0
+            await flush()
     if size:
-        await run_in_threadpool(parser.data_received, b"".join(pieces))
+        await flush()
 
 
 async def _drain(request: Request) -> None:
     """Read on for a while: a client that is still sending would see a broken pipe instead of our answer."""
     left = DRAIN_BYTES
-    async for piece in request.stream():
-        left -= len(piece)
-        if left < 0:
-            break
+    with move_on_after(DRAIN_SECONDS):
+        async for piece in request.stream():
+            left -= len(piece)
+            if left < 0:
+                break

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
+import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend import storage as keys
@@ -16,13 +19,15 @@ from backend.problem import Problem
 from backend.settings import Settings
 from backend.tenant.scope import Scope
 from backend.upload import repository
-from backend.upload.received import ReceivedFile, too_large
+from backend.upload.received import ReceivedFile
 from backend.wiring import Wiring
 from engine.audio import AudioInfo
 from engine.audio_io import DecodeLimits, probe
 from engine.errors import AudioEmpty
 
 LONGEST_FILENAME = 255
+UNNAMEABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Control characters, halves of characters, line and paragraph separators."""
 MISMATCH_SECONDS = 1.0
 GRACE_SECONDS = 1.0
 """By how much decoding may exceed the count of the packets (padding of the last ones)."""
@@ -55,7 +60,7 @@ def decode_limits(settings: Settings, seconds: float | None = None) -> DecodeLim
     return DecodeLimits(seconds=longest, memory_bytes=settings.upload.decode_memory_bytes)
 
 
-def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, *, sample: bool = False) -> Upload:
+def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile) -> Upload:
     """Probe a received file, move it to its place, then write its row: a row never lacks its file.
 
     Raises FilenameInvalid and the engine's AudioUndecodable, AudioEmpty, AudioTooLong, AudioHostile.
@@ -63,26 +68,9 @@ def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, *, s
     check_filename(received.filename)
     if received.size == 0:
         raise AudioEmpty("The file is empty: it has 0 bytes.")
-    assert scope.user_id is not None
-    info = probe(file, decode_limits(wiring.settings))
     upload_id = new_id()
     key = keys.upload_key(scope.tenant_id, upload_id)
-    upload = Upload(
-        id=upload_id,
-        tenant_id=scope.tenant_id,
-        user_id=scope.user_id,
-        filename=received.filename,
-        storage_key=key,
-        size=received.size,
-        sha256=received.sha256,
-        container=info.container,
-        codec=info.codec,
-        rate=info.rate,
-        channels=info.channels,
-        seconds=info.seconds,
-        declared_seconds=info.declared_seconds,
-        sample=sample,
-    )
+    upload = _row(wiring, scope, file, received, id=upload_id, storage_key=key)
     wiring.storage.adopt(file, key)
     try:
         with wiring.database.write() as session:
@@ -94,7 +82,7 @@ def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, *, s
 
 
 def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
-    """The caller's newest upload of that name, else the song of the sample library, copied for them.
+    """The caller's newest upload of that name, else the song of the sample library.
 
     Raises FilenameInvalid, UploadNotFound.
     """
@@ -102,7 +90,12 @@ def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
     with wiring.database.read() as session:
         own = repository.newest_named(session, scope, filename, sample=False)
         found = own or repository.newest_named(session, scope, filename, sample=True)
-    return found or _copy_sample(wiring, scope, filename)
+    return found or _take_sample(wiring, scope, filename)
+
+
+def storage_keys(session: Session, tenant_id: UUID, upload_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Where songs lie, or lay before they were deleted."""
+    return repository.storage_keys(session, tenant_id, upload_ids)
 
 
 def get(session: Session, scope: Scope, upload_id: UUID) -> Upload:
@@ -134,7 +127,8 @@ def delete(wiring: Wiring, scope: Scope, upload_id: UUID) -> None:
         if repository.in_use(session, scope, upload_id):
             raise UploadInUse
         repository.mark_deleted(session, scope, upload_id)
-    wiring.storage.delete(upload.storage_key)
+    if not upload.sample:
+        wiring.storage.delete(upload.storage_key)
 
 
 def audio_info(upload: Upload) -> AudioInfo:
@@ -167,23 +161,47 @@ def check_filename(filename: str) -> None:
     fine = (
         0 < len(filename.encode("utf-8", "surrogatepass")) <= LONGEST_FILENAME
         and filename not in (".", "..")
-        and filename.isprintable()
         and not set(filename) & {"/", "\\"}
+        and not any(unicodedata.category(character) in UNNAMEABLE for character in filename)
     )
     if not fine:
         raise FilenameInvalid
 
 
-def _copy_sample(wiring: Wiring, scope: Scope, filename: str) -> Upload:
+def _take_sample(wiring: Wiring, scope: Scope, filename: str) -> Upload:
+    """The caller's row for a song of the sample library, which stays where it is."""
     source = wiring.settings.sample_dir / filename
     if source.is_symlink() or not source.is_file() or source.suffix == ".md":
         raise UploadNotFound(f"There is no song named {filename!r} among your uploads or in the sample library.")
-    if source.stat().st_size > wiring.settings.upload.max_bytes:
-        raise too_large(wiring.settings.upload.max_bytes)
-    with wiring.storage.incoming() as folder:
-        copy = folder / "source"
-        shutil.copyfile(source, copy)
-        with copy.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-        received = ReceivedFile(filename, copy.stat().st_size, digest)
-        return store(wiring, scope, copy, received, sample=True)
+    with source.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    received = ReceivedFile(filename, source.stat().st_size, digest)
+    key = keys.sample_key(filename)
+    upload = _row(wiring, scope, source, received, id=new_id(), storage_key=key, sample=True)
+    try:
+        with wiring.database.write() as session:
+            repository.add(session, upload)
+    except IntegrityError:  # another request of theirs was faster
+        with wiring.database.read() as session:
+            return repository.newest_named(session, scope, filename, sample=True) or upload
+    return upload
+
+
+def _row(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, **more: Any) -> Upload:
+    """The row of a file, with what probing it finds."""
+    assert scope.user_id is not None
+    info = probe(file, decode_limits(wiring.settings))
+    return Upload(
+        tenant_id=scope.tenant_id,
+        user_id=scope.user_id,
+        filename=received.filename,
+        size=received.size,
+        sha256=received.sha256,
+        container=info.container,
+        codec=info.codec,
+        rate=info.rate,
+        channels=info.channels,
+        seconds=info.seconds,
+        declared_seconds=info.declared_seconds,
+        **more,
+    )

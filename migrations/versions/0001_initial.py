@@ -127,6 +127,14 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_upload_tenant_id_user_id_filename"), "upload", ["tenant_id", "user_id", "filename"], unique=False
     )
+    op.create_index(
+        "uq_upload_sample",
+        "upload",
+        ["tenant_id", "user_id", "filename"],
+        unique=True,
+        sqlite_where=sa.text("sample AND deleted_at IS NULL"),
+        postgresql_where=sa.text("sample AND deleted_at IS NULL"),
+    )
 
     op.create_table(
         "task",

@@ -188,3 +188,33 @@ def test_a_song_in_use_stays(service: InProcess, demo: Person, warmup: Path) -> 
     assert service.files() == []
     assert demo.delete(f"/uploads/{upload_id}").status_code == 404
     assert demo.post("/separate", {"upload_id": upload_id}).status_code == 404
+
+
+def test_what_stands_around_the_file_is_not_held_in_memory(service: InProcess, demo: Person) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp3"\r\nX-Much: '
+        for _ in range(64):
+            yield b"m" * (1 << 17)
+
+    headers = demo.headers | {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = service.client.post("/api/v1/uploads", content=body(), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "upload_malformed")
+    assert service.files() == []
+
+
+def test_an_order_that_is_refused_leaves_no_copy_of_a_sample(make_service: MakeService) -> None:
+    service = make_service(credit={"price": 11_000})
+    person = service.login()
+    assert person.post("/separate", {"filename": "warmup.mp3"}).status_code == 402
+    assert person.post("/separate", {"filename": "warmup.mp3", "model": "none"}).status_code == 422
+    assert service.files() == []
+    assert person.get("/uploads").json() == []
+
+
+def test_a_sample_stays_when_a_user_deletes_it(service: InProcess, demo: Person) -> None:
+    task_id = demo.post("/separate", {"filename": "warmup.mp3"}).json()["task_id"]
+    upload_id = demo.task(task_id)["upload_id"]
+    assert demo.post(f"/tasks/{task_id}/cancel").status_code == 200
+    assert demo.delete(f"/uploads/{upload_id}").status_code == 204
+    assert (service.settings.sample_dir / "warmup.mp3").is_file()
+    assert demo.post("/separate", {"filename": "warmup.mp3"}).status_code == 202

@@ -69,7 +69,7 @@ def test_too_few_credits(make_service: MakeService, warmup: Path) -> None:
     songs = [person.upload(warmup, f"{number}.mp3") for number in range(3)]
     answer = person.post("/tasks", {"upload_ids": songs})
     assert (answer.status_code, answer.json()["code"]) == (402, "credits_exhausted")
-    assert "costs 4 credits and you have 2" in answer.json()["detail"]
+    assert "costs 12 credits and you have 10" in answer.json()["detail"]
     assert person.money() == (10, 0)
     assert person.get("/history").json() == []
     assert person.post("/tasks", {"upload_ids": songs[:2]}).status_code == 202

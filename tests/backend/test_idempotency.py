@@ -87,3 +87,14 @@ def test_keys_are_forgotten_after_a_day(service: InProcess, demo: Person, warmup
             idempotency.forget_old(session)
         again = demo.post("/separate", body, headers=KEY).json()
         assert (again["task_id"] == first["task_id"]) is kept
+
+
+def test_repeats_at_the_same_moment_do_not_meet_the_limit(make_service: MakeService, warmup: Path) -> None:
+    service = make_service(limit={"separate": "1 per hour"})
+    person = service.login()
+    body = {"upload_id": person.upload(warmup)}
+    with ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda _: person.post("/separate", body, headers=KEY), range(30)))
+    assert {answer.status_code for answer in answers} == {202}
+    assert len({answer.content for answer in answers}) == 1
+    assert person.post("/separate", body).status_code == 429

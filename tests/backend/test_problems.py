@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -124,3 +125,20 @@ def test_a_storm_of_requests_is_answered(service: InProcess, demo: Person) -> No
 def test_a_senseless_last_event_id(service: InProcess, demo: Person, last: str, warmup: Path) -> None:
     task_id = demo.submit(demo.upload(warmup))
     assert_problem(demo.get(f"/tasks/{task_id}/events", headers={"Last-Event-ID": last}), 422, "invalid_request")
+
+
+def test_a_body_that_is_held_in_memory_stays_small(service: InProcess) -> None:
+    json_header = {"Content-Type": "application/json"}
+    said = service.client.post("/api/v1/login", content=b"[" * (2 << 20), headers=json_header)
+    assert_problem(said, 413, "body_too_large")
+
+    def unsaid() -> Iterator[bytes]:
+        for _ in range(32):
+            yield b"[" * (1 << 16)
+
+    assert_problem(service.client.post("/api/v1/login", content=unsaid(), headers=json_header), 413, "body_too_large")
+
+
+def test_a_form_s_password_is_no_longer_than_another(service: InProcess) -> None:
+    form = {"username": "test@example.com", "password": "x" * 10_000}
+    assert_problem(service.client.post("/api/v1/token", data=form), 401, "login_refused")

@@ -88,3 +88,26 @@ def test_production_says_why_it_does_not_start(tmp_path: Path) -> None:
     assert refused.returncode == 1
     assert "VR_AUTH__SECRET is the development secret" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_after_a_kill_it_starts_again_at_once(started: tuple[Process, dict[str, str]], tmp_path: Path) -> None:
+    """Its children, which hold the port and the worker's name, end before the new ones begin."""
+    process, env = started
+    orphans = psutil.Process(process.pid).children()
+    process.kill()
+    again = Process(["run"], env, tmp_path / "again.log")
+    try:
+        wait_until(lambda: "Vocal Remover is up" in again.text() or not again.running())
+        assert again.running(), again.text()
+        assert not any(orphan.is_running() for orphan in orphans)
+    finally:
+        again.send(signal.SIGTERM)
+        again.wait()
+
+
+def test_settings_that_can_t_be_read_are_said_in_a_sentence(tmp_path: Path) -> None:
+    faults = {"VR_SERVER__PORT": "abc", "VR_LIMIT__SEPARATE": "bananas", "VR_AUTH__SECRET": ""}
+    refused = _run(environment(tmp_path) | faults)
+    assert refused.returncode == 1
+    assert all(name in refused.stderr for name in faults)
+    assert "Traceback" not in refused.stderr

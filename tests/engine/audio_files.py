@@ -22,12 +22,16 @@ def decode_here(path: Path) -> tuple[Samples, int]:
     return np.concatenate(parts), rate
 
 
-def encode(path: Path, samples: Samples, rate: int, codec: str, layout: str = "stereo") -> Path:
-    """Encode (frames, channels) at `rate` into `path`, whose ending picks the container; returns it."""
+def encode(path: Path, samples: Samples, rate: int, codec: str, layout: str = "stereo", **options: str) -> Path:
+    """Encode (frames, channels) at `rate` into `path`, whose ending picks the container; returns it.
+
+    `options` are the encoder's own.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
         assert isinstance(stream, av.AudioStream)
         stream.layout = layout
+        stream.codec_context.options = options
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples.T), "fltp", layout)
         frame.sample_rate = rate
         stream.codec_context.open()

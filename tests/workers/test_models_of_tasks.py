@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engine.checkpoints import write_random_checkpoint
+from tests.engine.release import Handler, Release, serve, status
+from tests.processes import wait_until
 from tests.servers import free_port
 from tests.service import MakeService
 
@@ -69,3 +73,44 @@ def test_without_the_warm_up_song(
     task_id = person.submit(person.upload(warmup))
     assert service.work()
     assert person.task(task_id)["status"] == "completed"
+
+
+def test_a_task_is_cancelled_while_its_weights_trickle_in(make_service: MakeService, warmup: Path) -> None:
+    over = threading.Event()
+
+    def trickle(handler: Handler, _content: bytes) -> None:
+        handler.begin(b"", content_length=73_109_797)
+        while not over.wait(0.05):
+            handler.wfile.write(b"w")
+
+    with serve(Release(behaviours=[trickle] * 3)) as release:
+        service = make_service(engine={"weights_mirror": release.url.replace("//", "//bob:s3cret@")})
+        person = service.login()
+        task_id = person.submit(person.upload(warmup), model="spleeter:2stems")
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(service.work)
+            try:
+                wait_until(lambda: "fetching" in str(person.task(task_id)["stage"]))
+                assert person.post(f"/tasks/{task_id}/cancel").status_code == 200
+                assert working.result(timeout=30)
+            finally:
+                over.set()
+    task = person.task(task_id)
+    assert task["status"] == "cancelled"
+    assert person.money() == (10, 0)
+
+
+def test_a_mirror_s_password_is_shown_to_nobody(
+    make_service: MakeService, warmup: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve(Release(behaviours=[status(404)] * 3)) as release:
+        service = make_service(engine={"weights_mirror": release.url.replace("//", "//bob:s3cret@")})
+        person = service.login()
+        task_id = person.submit(person.upload(warmup), model="spleeter:2stems")
+        with caplog.at_level(logging.INFO):
+            assert service.work()
+    task = person.task(task_id)
+    assert task["error_code"] == "weights_unavailable"
+    assert "2stems.tar.gz" in task["error_message"]
+    assert "s3cret" not in task["error_message"] + caplog.text
+    assert "127.0.0.1" not in task["error_message"]
