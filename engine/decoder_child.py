@@ -32,7 +32,17 @@ from numpy.typing import NDArray
 
 DEMUXERS = "mp3,wav,w64,flac,ogg,mov,aac,aiff"
 """Formats that FFmpeg may recognise; above all no playlists (concat, hls, dash), which open other files."""
+FORMATS_READ = "it is not one of the formats that are read: mp3, wav, flac, ogg, m4a/aac, opus, aiff"
 CODECS = ("mp3", "mp3float", "mp2", "mp2float", "flac", "vorbis", "opus", "libopus", "aac", "alac")
+PCM_BYTES = {"pcm_u8": 1, "pcm_s8": 1, "pcm_alaw": 1, "pcm_mulaw": 1, "pcm_s16le": 2, "pcm_s16be": 2}
+PCM_BYTES |= {"pcm_s24le": 3, "pcm_s24be": 3, "pcm_s32le": 4, "pcm_s32be": 4}
+PCM_BYTES |= {"pcm_f32le": 4, "pcm_f32be": 4, "pcm_f64le": 8, "pcm_f64be": 8}
+"""PCM that is read, with the bytes of one sample; PyAV has no arrays of 64-bit integers, for one."""
+RATES = range(4_000, 768_001)
+"""Far below, a file of a few hundred bytes becomes many minutes at the model's rate."""
+CHUNKS_BEFORE_DATA = 64
+PLACEHOLDERS = (range(1), range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
+"""What programs that write to a pipe, where no header can be mended, give as the size of their data."""
 BLOCK_SECONDS = 0.5
 CENTRE = SURROUND = 0.7071
 """ITU-R BS.775: left + 0.7071 centre + 0.7071 left surround, likewise right; the LFE channel is left out."""
@@ -64,13 +74,13 @@ def main() -> None:
         send(out, b"E", {"kind": "hostile", "reason": "it needs more memory than any honest file"})
     except av.error.FFmpegError as error:
         hostile = error.errno == errno.ENOMEM
-        send(
-            out,
-            b"E",
-            {"kind": "hostile" if hostile else "undecodable", "reason": error.strerror or "damaged"},
-        )
+        send(out, b"E", {"kind": "hostile" if hostile else "undecodable", "reason": error.strerror or "damaged"})
     except BrokenPipeError:
         pass  # The parent has heard enough.
+    except Exception as error:
+        # The same bytes would end the same way again: no crash, which would be worth another attempt.
+        reason = f"its decoder met something that it can't handle ({type(error).__name__})"
+        send(out, b"E", {"kind": "undecodable", "reason": reason})
 
 
 def limit(which: int, value: int) -> None:
@@ -82,21 +92,26 @@ def limit(which: int, value: int) -> None:
 
 
 def work(request: dict[str, Any], out: Any) -> None:
-    options = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
-    with av.open("file:" + request["path"], options=options, metadata_errors="ignore") as container:
+    with opened(request["path"]) as container:
         if not container.streams.audio:
             raise Refused("undecodable", "it holds no audio")
         stream = container.streams.audio[0]
         context = stream.codec_context
-        if context is None or not (context.name in CODECS or context.name.startswith("pcm_")):
-            raise Refused("undecodable", f"its codec {context.name if context else '?'} is not one that we read")
+        check_codec(None if context is None else context.name)
         # One thread: more would cost memory for each, and the pipeline keeps the other cores busy.
         context.thread_count = 1
         song = Song(container, stream)
         first = song.first_frame()
+        if first.sample_rate not in RATES:
+            rate = f"sample rate of {first.sample_rate} Hz"
+            raise Refused("undecodable", f"its {rate} is not one that music has; 4 kHz to 768 kHz are read")
         declared = stream.duration * stream.time_base if stream.duration and stream.time_base else None
         if declared is None and container.duration:
             declared = container.duration / av.time_base
+        size = wav_data_size(request["path"]) if container.format.name == "wav" else None
+        if size is not None and context.name in PCM_BYTES:
+            # FFmpeg's own figure ends where the file does.
+            declared = size / (PCM_BYTES[context.name] * first.layout.nb_channels * first.sample_rate)
         header = {
             "container": container.format.name,
             "codec": context.codec.canonical_name,
@@ -118,6 +133,38 @@ def work(request: dict[str, Any], out: Any) -> None:
             "downmixed": first.layout.nb_channels > 2,
         }
         send(out, b"T", trailer)
+
+
+def opened(path: str) -> Any:
+    options = {"protocol_whitelist": "file,pipe", "format_whitelist": DEMUXERS}
+    try:
+        return av.open("file:" + path, options=options, metadata_errors="ignore")
+    except av.error.ArgumentError:  # FFmpeg knows its format, which is not on the list
+        raise Refused("undecodable", FORMATS_READ) from None
+    except av.error.InvalidDataError:
+        raise Refused("undecodable", f"it is damaged, or {FORMATS_READ}") from None
+
+
+def check_codec(name: str | None) -> None:
+    if name in CODECS or name in PCM_BYTES:
+        return
+    if name is not None and name.startswith("pcm_"):
+        read = "integers of 8 to 32 bits, floats of 32 or 64, A-law and µ-law"
+        raise Refused("undecodable", f"its samples are {name}; of uncompressed audio, {read} are read")
+    raise Refused("undecodable", f"its codec{f' {name}' if name else ''} is not one that is read")
+
+
+def wav_data_size(path: str) -> int | None:
+    """The bytes of samples that a RIFF header claims, None where it can't know; FFmpeg believes RF64's."""
+    with open(path, "rb") as file:
+        if struct.unpack("<4s4x4s", file.read(12).ljust(12)) != (b"RIFF", b"WAVE"):
+            return None
+        for _ in range(CHUNKS_BEFORE_DATA):
+            name, size = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
+            if name == b"data":
+                return None if any(size in sizes for sizes in PLACEHOLDERS) else size
+            file.seek(size + size % 2, os.SEEK_CUR)
+    return None
 
 
 class Song:
@@ -155,7 +202,7 @@ class Song:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks of about BLOCK_SECONDS, (frames, 1 or 2)."""
-        size = int(self._first.sample_rate * BLOCK_SECONDS)
+        size = max(1, int(self._first.sample_rate * BLOCK_SECONDS))
         pending, waiting = [self._samples(self._first)], self._first.samples
         for decoded in self._decoded:
             pending.append(self._samples(decoded))
@@ -168,15 +215,10 @@ class Song:
 
     def _undamaged_packets(self) -> Iterator[Any]:
         """Until the end, or until the container itself can't be followed any further."""
-        while True:
-            try:
-                packet = next(self._packets, None)
-            except (av.error.InvalidDataError, av.error.EOFError):
-                self.damaged += 1
-                return
-            if packet is None:
-                return
-            yield packet
+        try:
+            yield from self._packets
+        except (av.error.InvalidDataError, av.error.EOFError):
+            self.damaged += 1
 
     def _decode(self) -> Iterator[Any]:
         for packet in self._undamaged_packets():

@@ -92,12 +92,17 @@ class Meter:
         return StemMeasure(round(self.peak, 6), self.clipped, self.rms_dbfs)
 
 
+def is_truncated(declared: float, found: float) -> bool:
+    """Whether a song of `found` seconds is shorter than its header's `declared` ones by more than guessing."""
+    return declared - found > max(TRUNCATED_SECONDS, TRUNCATED_SHARE * declared)
+
+
 def find_warnings(
     report: DecodeReport, rate: int, channels: int, mix: Meter, stems: dict[str, StemMeasure]
 ) -> list[ReceiptWarning]:
     found: list[ReceiptWarning] = []
     decoded, declared = report.frames / rate, report.declared_seconds
-    if declared is not None and declared - decoded > max(TRUNCATED_SECONDS, TRUNCATED_SHARE * declared):
+    if declared is not None and is_truncated(declared, decoded):
         found.append(ReceiptWarning("truncated", f"The file says {declared:.2f} s and holds {decoded:.2f} s."))
     if report.damaged_packets:
         found.append(ReceiptWarning("damaged", f"{report.damaged_packets} damaged packets were left out."))

@@ -26,6 +26,9 @@ from engine.receipt import Meter, Receipt, find_warnings
 from engine.sample_queue import SampleQueue
 from engine.sink import StemSink
 
+RESAMPLED_SECONDS = 2
+"""At most so much goes through a resampler at once: one block of a file can be long, and the higher the
+ratio of the rates, the more comes out."""
 LISTENING_SHARE = 0.1
 """How much of the progress is reading ahead before the first stem comes out."""
 
@@ -159,10 +162,12 @@ class _Job:
                 self._heard += len(block)
                 self._tell("listening", 0.0)
                 stereo = block if block.shape[1] == 2 else np.repeat(block, 2, axis=1)
-                yield resample(stereo, False)
-            rest = resample(np.zeros((0, 2), np.float32), True)
-            if len(rest):
-                yield rest
+                for part in resample(stereo, False):
+                    self._check()
+                    yield part
+            for rest in resample(np.zeros((0, 2), np.float32), True):
+                if len(rest):
+                    yield rest
             self._report = decoding.report
 
     def _stems(self) -> Iterator[dict[str, Samples]]:
@@ -171,9 +176,12 @@ class _Job:
         resample = {stem: _resampler(self.separator.spec.rate, self.info.rate, 2) for stem in stems}
         # Nobody else holds the model's generator: it ends with this one, and the decoder with it.
         for blocks in self.separator.stream(self._song, high_frequencies=self.high_frequencies):
-            yield {stem: self._channelled(resample[stem](blocks[stem], False)) for stem in stems}
+            for parts in zip(*(resample[stem](blocks[stem], False) for stem in stems), strict=True):
+                self._check()
+                yield dict(zip(stems, map(self._channelled, parts), strict=True))
         empty = np.zeros((0, 2), np.float32)
-        yield {stem: self._channelled(resample[stem](empty, True)) for stem in stems}
+        for parts in zip(*(resample[stem](empty, True) for stem in stems), strict=True):
+            yield dict(zip(stems, map(self._channelled, parts), strict=True))
 
     def _channelled(self, block: Samples) -> Samples:
         return block.mean(axis=1, keepdims=True, dtype=np.float32) if self.channels == 1 else block
@@ -222,14 +230,17 @@ class _Job:
         self.on_progress(Progress(stage, self._fraction))
 
 
-def _resampler(rate: float, new_rate: float, channels: int) -> Callable[[Samples, bool], Samples]:
-    """(block, whether it is the last) → resampled block; the identity when the rates are equal."""
+def _resampler(rate: float, new_rate: float, channels: int) -> Callable[[Samples, bool], Iterator[Samples]]:
+    """(block, whether it is the last) → resampled parts, each of about RESAMPLED_SECONDS at most; the
+    identity when the rates are equal. Parts are made as they are asked for, and all must be."""
     if rate == new_rate:
-        return lambda block, last: block
+        return lambda block, last: iter((block,))
     stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="VHQ")
+    step = max(1, int(rate * RESAMPLED_SECONDS))
 
-    def resample(block: Samples, last: bool) -> Samples:
-        result: Samples = stream.resample_chunk(block, last=last)
-        return result
+    def resample(block: Samples, last: bool) -> Iterator[Samples]:
+        for start in range(0, max(1, len(block)), step):
+            end = start + step
+            yield stream.resample_chunk(block[start:end], last=last and end >= len(block))
 
     return resample

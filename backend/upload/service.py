@@ -24,11 +24,11 @@ from backend.wiring import Wiring
 from engine.audio import AudioInfo
 from engine.audio_io import DecodeLimits, probe
 from engine.errors import AudioEmpty
+from engine.receipt import is_truncated
 
 LONGEST_FILENAME = 255
 UNNAMEABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Control characters, halves of characters, line and paragraph separators."""
-MISMATCH_SECONDS = 1.0
 GRACE_SECONDS = 1.0
 """By how much decoding may exceed the count of the packets (padding of the last ones)."""
 
@@ -151,7 +151,7 @@ def container_name(upload: Upload) -> str:
 def warnings(upload: Upload) -> list[tuple[str, str]]:
     """(code, sentence) for each thing that seems wrong with a song that can be separated all the same."""
     declared = upload.declared_seconds
-    if declared is None or declared - upload.seconds <= MISMATCH_SECONDS:
+    if declared is None or not is_truncated(declared, upload.seconds):
         return []
     return [("truncated", f"Its header says {declared:.1f} s but only {upload.seconds:.1f} s of audio are there.")]
 

@@ -68,6 +68,47 @@ def test_sixteen_bits_come_through_unchanged(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(tmp_path / "noise.wav") * 32768, values)
 
 
+@pytest.mark.parametrize(
+    ("codec", "names"),
+    [
+        ("pcm_u8", ["song.wav"]),
+        ("pcm_s8", ["song.aiff"]),
+        ("pcm_s16le", ["song.wav", "song.w64", "song.mov", "song.aiff"]),
+        ("pcm_s16be", ["song.aiff", "song.mov"]),
+        ("pcm_s24le", ["song.wav", "song.mov"]),
+        ("pcm_s24be", ["song.aiff"]),
+        ("pcm_s32le", ["song.wav", "song.mov"]),
+        ("pcm_s32be", ["song.aiff"]),
+        ("pcm_f32le", ["song.wav", "song.mov"]),
+        ("pcm_f32be", ["song.aiff"]),
+        ("pcm_f64le", ["song.wav", "song.mov"]),
+        ("pcm_f64be", ["song.aiff"]),
+        ("pcm_alaw", ["song.wav", "song.aiff"]),
+        ("pcm_mulaw", ["song.wav", "song.aiff"]),
+    ],
+)
+def test_uncompressed_samples_come_through(codec: str, names: list[str], tmp_path: Path, music: Samples) -> None:
+    coarse = {"pcm_u8": 2.0**-7, "pcm_s8": 2.0**-7, "pcm_alaw": 2.0**-5, "pcm_mulaw": 2.0**-5}
+    song = np.clip(music, -1, 1)
+    for name in names:
+        path = encode(tmp_path / name, song, 44100, codec)
+        info = probe(path, LIMITS)
+        assert info.codec == codec
+        assert info.declared_seconds == pytest.approx(2)
+        np.testing.assert_allclose(read(path), song, rtol=0, atol=coarse.get(codec, 2.0**-15))
+
+
+@pytest.mark.parametrize("rate", [4000, 8000, 11025, 192_000, 384_000, 768_000])
+def test_rates_that_are_read(rate: int, tmp_path: Path) -> None:
+    noise = np.random.default_rng(2).integers(-32768, 32768, (rate, 1)).astype(np.int16)
+    soundfile.write(tmp_path / "noise.wav", noise, rate)
+    info = probe(tmp_path / "noise.wav", LIMITS)
+    assert info.rate == rate
+    assert info.seconds == pytest.approx(1)
+    assert info.declared_seconds == pytest.approx(1)
+    np.testing.assert_array_equal(read(tmp_path / "noise.wav") * 32768, noise)
+
+
 def test_mono_stays_mono(music: Samples, tmp_path: Path) -> None:
     path = encode(tmp_path / "mono.flac", music[:, :1], 44100, "flac", "mono")
     assert probe(path, LIMITS).channels == 1

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 import soundfile
 
 from engine.audio import Samples
-from engine.audio_io import DecodeLimits, DecodeReport, decode, probe
+from engine.audio_io import CHILD, DecodeLimits, DecodeReport, decode, probe
 from engine.errors import (
     AudioEmpty,
     AudioHostile,
@@ -27,6 +30,7 @@ from tests.engine.audio_files import encode
 
 LIMITS = DecodeLimits(seconds=60)
 LIMITS_LONG = DecodeLimits(seconds=600)
+FORMATS = "it is not one of the formats that are read: mp3, wav, flac, ogg, m4a/aac, opus, aiff"
 
 
 def report_of(path: Path, limits: DecodeLimits = LIMITS) -> DecodeReport:
@@ -37,11 +41,21 @@ def report_of(path: Path, limits: DecodeLimits = LIMITS) -> DecodeReport:
         return decoding.report
 
 
-def assert_refused(path: Path, error: type[EngineError]) -> None:
-    with pytest.raises(error):
+def assert_refused(path: Path, error: type[EngineError], match: str | None = None) -> None:
+    with pytest.raises(error, match=match):
         probe(path, LIMITS)
-    with pytest.raises(error):
+    with pytest.raises(error, match=match):
         report_of(path)
+
+
+def write_wav(path: Path, data: bytes, rate: int = 44100, bits: int = 16, size: int | None = None) -> Path:
+    """A mono WAV of whole numbers, whose header claims `size` bytes of data."""
+    bytes_each = bits // 8
+    layout = struct.pack("<HHIIHH", 1, 1, rate, rate * bytes_each, bytes_each, bits)
+    claimed = struct.pack("<I", len(data) if size is None else size)
+    riff = b"WAVEfmt " + struct.pack("<I", len(layout)) + layout + b"data" + claimed + data
+    path.write_bytes(b"RIFF" + struct.pack("<I", len(riff)) + riff)
+    return path
 
 
 def hear(path: Path, limits: DecodeLimits, heard: list[int]) -> None:
@@ -85,7 +99,43 @@ def test_picture(tmp_path: Path) -> None:
 def test_playlists_open_no_other_file(text: str, tmp_path: Path, music: Samples) -> None:
     soundfile.write(tmp_path / "other.wav", music, 44100)
     (tmp_path / "song.mp3").write_text(text)
-    assert_refused(tmp_path / "song.mp3", AudioUndecodable)
+    assert_refused(tmp_path / "song.mp3", AudioUndecodable, FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("song.mka", "pcm_s16le"), ("song.au", "pcm_s16be"), ("song.avi", "pcm_s16le")]
+)
+def test_other_formats_are_told_what_is_read(name: str, codec: str, tmp_path: Path, music: Samples) -> None:
+    encode(tmp_path / name, music, 44100, codec)
+    assert_refused(tmp_path / name, AudioUndecodable, f"audio: {FORMATS}")
+
+
+@pytest.mark.parametrize("rate", [1, 3, 3999, 768_001, 2**31 - 1])
+def test_rates_that_music_does_not_have(rate: int, tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "song.wav", b"\x90" * 600, rate, bits=8)
+    assert_refused(path, AudioUndecodable, f"its sample rate of {rate} Hz is not one that music has")
+
+
+def test_samples_of_64_bits(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "song.wav", bytes(8 * 44100), bits=64)
+    assert_refused(path, AudioUndecodable, "its samples are pcm_s64le; of uncompressed audio, integers of 8 to 32 bits")
+
+
+def test_codecs_of_other_uses(tmp_path: Path, music: Samples) -> None:
+    path = encode(tmp_path / "song.wav", music, 44100, "adpcm_ima_wav")
+    assert_refused(path, AudioUndecodable, "its codec adpcm_ima_wav is not one that is read")
+
+
+def test_what_the_decoder_does_not_expect_is_no_crash() -> None:
+    """A path that is none stands for whatever raises: the child answers, and what it says is not transient."""
+    request = {"path": None, "task": "probe", "cpu_seconds": 10, "memory_bytes": 2**30}
+    command = [sys.executable, "-I", "-B", str(CHILD), json.dumps(request)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert done.stdout[:1] == b"E"
+    message = json.loads(done.stdout[5:])
+    assert message["kind"] == "undecodable"
+    assert "TypeError" in message["reason"]
+    assert not AudioUndecodable.transient
 
 
 @pytest.mark.parametrize("name", ["concat:a.wav|b.wav", "-i.wav", "http:song.wav", "söng ☃.wav"])
@@ -113,13 +163,38 @@ def test_truncated_wav_gives_what_is_there(tmp_path: Path, music: Samples) -> No
     path = tmp_path / "song.wav"
     soundfile.write(path, music, 44100, subtype="PCM_16")
     path.write_bytes(path.read_bytes()[: 44 + 4 * 30_000])
-    report = report_of(path)
+    report, info = report_of(path), probe(path, LIMITS)
     assert report.frames == 30_000
-    assert probe(path, LIMITS).seconds == pytest.approx(30_000 / 44100, abs=0.01)
+    assert info.seconds == pytest.approx(30_000 / 44100, abs=0.01)
+    assert report.declared_seconds == info.declared_seconds == pytest.approx(len(music) / 44100)
 
 
-@pytest.mark.parametrize("claimed", [0, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_wav_headers_are_not_believed(claimed: int, tmp_path: Path, music: Samples) -> None:
+def test_wav_data_twice_as_long_as_the_file(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "song.wav", bytes(2 * 44100), size=4 * 44100)
+    info = probe(path, LIMITS)
+    assert info.seconds == pytest.approx(1, abs=0.01)
+    assert info.declared_seconds == pytest.approx(2)
+
+
+def test_truncated_rf64(tmp_path: Path, music: Samples) -> None:
+    path = tmp_path / "song.wav"
+    soundfile.write(path, music, 44100, subtype="PCM_16", format="RF64")
+    path.write_bytes(path.read_bytes()[: 4 * 30_000])
+    assert probe(path, LIMITS).declared_seconds == pytest.approx(len(music) / 44100)
+
+
+def test_wav_of_nothing_but_chunks(tmp_path: Path) -> None:
+    """The search for the data gives up, and a last chunk that reaches beyond the file leads nowhere."""
+    (tmp_path / "song.wav").write_bytes(b"RIFF\xff\xff\xff\xffWAVE" + b"junk\0\0\0\0" * 10_000)
+    assert_refused(tmp_path / "song.wav", AudioUndecodable)
+    path = write_wav(tmp_path / "more.wav", bytes(2 * 44100))
+    content = path.read_bytes()
+    path.write_bytes(content[:36] + b"junk\0\0\0\0" * 1000 + content[36:])
+    assert report_of(path).declared_seconds == pytest.approx(1)
+
+
+@pytest.mark.parametrize("claimed", [0, 0x7FFFF000, 0x7FFFFFFF, 0xFFFFFFFF])
+def test_wav_headers_of_pipes_are_not_believed(claimed: int, tmp_path: Path, music: Samples) -> None:
     path = tmp_path / "song.wav"
     soundfile.write(path, music, 44100, subtype="PCM_16")
     content = bytearray(path.read_bytes())
@@ -127,7 +202,9 @@ def test_wav_headers_are_not_believed(claimed: int, tmp_path: Path, music: Sampl
     content[40:44] = struct.pack("<I", claimed)
     path.write_bytes(content)
     assert report_of(path).frames == len(music)
-    assert probe(path, LIMITS).seconds == pytest.approx(len(music) / 44100, abs=0.01)
+    info = probe(path, LIMITS)
+    assert info.seconds == pytest.approx(len(music) / 44100, abs=0.01)
+    assert info.declared_seconds == pytest.approx(len(music) / 44100, abs=0.01)
 
 
 def test_truncated_m4a(music: Samples, tmp_path: Path) -> None:

@@ -75,6 +75,6 @@ def test_cancelling_within_a_long_block(halving: Halving, song: Path, tmp_path: 
     folder = tmp_path / "stems"
     with pytest.raises(SeparationCancelled):
         separate(song, halving, DirectorySink(folder), limits=LIMITS, cancelled=lambda: len(halving.lengths) >= 2)
-    assert len(halving.lengths) == 2
+    assert sum(halving.lengths) < 3 * RESAMPLED_SECONDS * 44100
     assert not list(folder.iterdir())
     assert not psutil.Process().children(recursive=True)

@@ -181,6 +181,12 @@ def test_warnings_say_what_was_odd(passing: Passing, example: Path, tmp_path: Pa
     cut.write_bytes(example.read_bytes()[:100_000])
     codes = [warning.code for warning in separate(cut, passing, NullSink(), limits=LIMITS).warnings]
     assert "truncated" in codes
+    whole = tmp_path / "whole.wav"
+    soundfile.write(whole, np.full((5 * 44100, 2), 0.1), 44100)
+    assert separate(whole, passing, NullSink(), limits=LIMITS).warnings == []
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    (warning,) = separate(whole, passing, NullSink(), limits=LIMITS).warnings
+    assert (warning.code, warning.detail) == ("truncated", "The file says 5.00 s and holds 3.00 s.")
     silent = tmp_path / "silent.wav"
     soundfile.write(silent, np.zeros((44100, 2)), 44100)
     assert [w.code for w in separate(silent, passing, NullSink(), limits=LIMITS).warnings] == ["silence"]
