@@ -19,6 +19,10 @@ def heartbeat(session: Session, name: str, pid: int) -> None:
     )
 
 
+def known(session: Session, name: str) -> bool:
+    return session.scalars(select(Worker.name).where(Worker.name == name)).first() is not None
+
+
 def describe(session: Session, name: str, **values: object) -> None:
     session.execute(update(Worker).where(Worker.name == name).values(**values))
 

@@ -41,6 +41,8 @@ def started(session: Session, name: str) -> None:
 
 
 def heartbeat(session: Session, name: str) -> None:
+    if not repository.known(session, name):  # forgotten while it was stopped, or the database is a new one
+        started(session, name)
     repository.heartbeat(session, name, os.getpid())
     repository.forget(session, FORGOTTEN_SECONDS)
 

@@ -55,3 +55,10 @@ def test_fewer_workers_than_expected(make_service: MakeService) -> None:
         workers.started(session, "one@here")
     answer = service.client.get("/health")
     assert (answer.status_code, answer.json()["failing"]) == (503, ["1 of 2 expected workers have not reported"])
+
+
+def test_a_worker_that_was_forgotten_reports_again(service: InProcess) -> None:
+    """It was stopped for longer than silent workers are remembered, and goes on."""
+    with service.wiring.database.write() as session:
+        workers.heartbeat(session, "one@here")
+    assert service.client.get("/health").status_code == 200
