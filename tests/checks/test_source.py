@@ -62,7 +62,12 @@ def test_no_file_names_a_place_of_one_machine() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["open('/home/anna/song.mp3')", "cd /root/project", "--index-url https://example.org", f"https://{'py' + 'pi'}.org/simple"],
+    [
+        "open('/home/anna/song.mp3')",
+        "cd /root/project",
+        "--index-url https://example.org",
+        f"https://{'py' + 'pi'}.org/simple",
+    ],
 )
 def test_a_place_of_one_machine_is_found(line: str) -> None:
     assert list(elsewhere(line, "README.md"))
