@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backend.models.task import TaskStatus
-
-HighFrequencies = Literal["zeros", "average", "mixture"]
+from engine.models.base import HighFrequencies
 
 
 class Wish(BaseModel):

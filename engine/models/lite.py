@@ -24,8 +24,9 @@ from engine.dsp.overlap import OverlapAdd
 from engine.dsp.stft import BINS, BLOCK, SIZE, Spectra, centred, frame_segments, windowed_waves
 from engine.errors import WeightsCorrupt, WeightsUnavailable
 from engine.models.base import Blocks, HighFrequencies
+from engine.models.graph import GraphModel
 from engine.prefetch import ahead
-from engine.runtimes.base import RuntimeInfo, Session, Tensor
+from engine.runtimes.base import Tensor
 from engine.runtimes.onnx import OnnxRuntime
 from engine.sample_queue import SampleQueue
 
@@ -48,24 +49,7 @@ def load(spec: ModelSpec, graph: Path, *, threads: int) -> LiteSeparator:
     return LiteSeparator(spec, OnnxRuntime().load(graph, threads=threads), found)
 
 
-class LiteSeparator:
-    def __init__(self, spec: ModelSpec, session: Session, weights_sha256: str) -> None:
-        self._spec = spec
-        self._session = session
-        self._weights_sha256 = weights_sha256
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def runtime(self) -> RuntimeInfo:
-        return self._session.info
-
-    @property
-    def weights_sha256(self) -> str:
-        return self._weights_sha256
-
+class LiteSeparator(GraphModel):
     def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
         """See `engine.models.base.Separator`. `zeros` leaves vocals nothing above bin 1024."""
         gain = measure_gain(song())
@@ -82,9 +66,6 @@ class LiteSeparator:
                     if len(kept):
                         yield _stems(kept, mix)
         yield _stems(overlap.finish()[skip:], mix)
-
-    def close(self) -> None:
-        self._session.close()
 
     def _masked(self, blocks: Iterator[Samples], gain: float) -> Iterator[tuple[Spectra, Tensor]]:
         """Chunks of spectra (2, frames, 2049) with their matrices (4, frames, 1024)."""

@@ -21,8 +21,9 @@ from engine.dsp.overlap import OverlapAdd
 from engine.dsp.stft import BINS, BLOCK, HOP, SIZE, Spectra, frame_segments, windowed_waves
 from engine.errors import RuntimeUnavailable
 from engine.models.base import Blocks, HighFrequencies
+from engine.models.graph import GraphModel
 from engine.prefetch import ahead
-from engine.runtimes.base import Runtime, RuntimeInfo, Session, Tensor
+from engine.runtimes.base import Runtime, Tensor
 from engine.runtimes.onnx import OnnxRuntime
 from engine.spleeter_graph import INPUT, PATCH_FRAMES, cached_graph, weights_sha256
 
@@ -46,25 +47,7 @@ def load(
     return SpleeterSeparator(spec, session, sha256)
 
 
-class SpleeterSeparator:
-    def __init__(self, spec: ModelSpec, session: Session, weights_sha256: str) -> None:
-        self._spec = spec
-        self._session = session
-        self._weights_sha256 = weights_sha256
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self._spec
-
-    @property
-    def runtime(self) -> RuntimeInfo:
-        return self._session.info
-
-    @property
-    def weights_sha256(self) -> str:
-        """Of the checkpoint's data file, whichever archive or folder it came from."""
-        return self._weights_sha256
-
+class SpleeterSeparator(GraphModel):
     def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
         """See `engine.models.base.Separator`."""
         extend = high_frequencies != "zeros"
@@ -85,9 +68,6 @@ class SpleeterSeparator:
                 given += len(waves[0][keep])
                 if len(waves[0][keep]):
                     yield {stem: wave[keep] for stem, wave in zip(self._spec.stems, waves, strict=True)}
-
-    def close(self) -> None:
-        self._session.close()
 
     def _estimated(self, padded: _Padded) -> Iterator[tuple[Spectra, list[Tensor]]]:
         """Patches of spectra (2, up to 512, 2049) and each stem's magnitudes (1, 2, 512, bins)."""

@@ -1,0 +1,28 @@
+"""What every model that is one loaded graph has in common; a family adds its `stream`."""
+
+from __future__ import annotations
+
+from engine.catalog import ModelSpec
+from engine.runtimes.base import RuntimeInfo, Session
+
+
+class GraphModel:
+    def __init__(self, spec: ModelSpec, session: Session, weights_sha256: str) -> None:
+        self._spec = spec
+        self._session = session
+        self._weights_sha256 = weights_sha256
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self._spec
+
+    @property
+    def runtime(self) -> RuntimeInfo:
+        return self._session.info
+
+    @property
+    def weights_sha256(self) -> str:
+        return self._weights_sha256
+
+    def close(self) -> None:
+        self._session.close()
