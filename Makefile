@@ -1,6 +1,6 @@
 # Every target is one script: without make, call the script.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format lock snapshot
+.PHONY: help setup demo run test check format lock snapshot bench
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -28,3 +28,6 @@ lock: ## write requirements/ from pyproject.toml
 
 snapshot: ## write docs/openapi.json and docs/configuration.md from the code
 	@scripts/snapshot
+
+bench: ## us beside both peers: speed, memory, quality; make bench ARGS=--quick
+	@scripts/bench $(ARGS)

@@ -1,7 +1,7 @@
 """Reading songs that nobody vouches for: a child process decodes, this side watches it.
 
-The child (`engine.decoder_child`) has its own process group, no stdin, an almost empty environment and
-resource limits; here are the wall clock, the cap on decoded seconds and the meaning of its death.
+The child (`engine.decoder`) has its own process group, an almost empty environment, resource limits and no
+network; here are the wall clock, the cap on decoded seconds and the meaning of its death.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import os
 import select
 import signal
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +21,9 @@ from typing import Any
 import numpy as np
 
 from engine.audio import AudioInfo, Samples
+from engine.decoder.metadata import NAMES, clean, picture_type
+from engine.decoder.process import DecoderProcess
+from engine.decoder.spare import spare
 from engine.errors import (
     AudioEmpty,
     AudioHostile,
@@ -31,8 +32,8 @@ from engine.errors import (
     DecoderCrashed,
     EngineError,
 )
+from engine.tags import Cover, Tags
 
-CHILD = Path(__file__).with_name("decoder_child.py")
 GRACE_SECONDS = 1.0
 """Decoders give a little more or less than packets announce (priming, padding); not worth a refusal."""
 LARGEST_FRAME = 64 * 2**20
@@ -56,13 +57,26 @@ class DecodeLimits:
 
 @dataclass(frozen=True, slots=True)
 class DecodeReport:
-    """What a whole decoding met. `declared_seconds` is the header's word, None when it gives none."""
+    """What a whole decoding met. `declared_seconds` is the header's word, None when it gives none; `cut_off`
+    says that the file lacks its end (known of ogg alone). `nonfinite_samples` are those of the blocks that
+    were asked for, all else is of the whole song."""
 
     frames: int
     declared_seconds: float | None
     damaged_packets: int
     nonfinite_samples: int
     downmixed: bool
+    cut_off: bool = False
+
+
+def warm_decoder() -> None:
+    """Keep one decoder's process started ahead in this process, until it ends or `cool_decoder` is called."""
+    spare.warm()
+
+
+def cool_decoder() -> None:
+    """End the process that `warm_decoder` keeps, if any, and keep none."""
+    spare.cool()
 
 
 def probe(path: Path, limits: DecodeLimits) -> AudioInfo:
@@ -70,7 +84,7 @@ def probe(path: Path, limits: DecodeLimits) -> AudioInfo:
 
     Raises AudioEmpty, AudioUndecodable, AudioTooLong, AudioHostile or DecoderCrashed.
     """
-    with _child(path, "probe", limits) as child:
+    with _child(path, "probe", limits, followed=True) as child:
         header, trailer = child.message(b"H"), child.message(b"T")
     if trailer["seconds"] > limits.seconds:
         raise _too_long(limits)
@@ -85,12 +99,14 @@ def probe(path: Path, limits: DecodeLimits) -> AudioInfo:
 
 
 @contextmanager
-def decode(path: Path, limits: DecodeLimits) -> Iterator[Decoding]:
+def decode(path: Path, limits: DecodeLimits, *, followed: bool = False) -> Iterator[Decoding]:
     """Decode at the song's own rate; leaving the context kills the child if it still runs.
+
+    `followed` says that the song will be decoded once more: a decoder for that is made ready meanwhile.
 
     Raises what `probe` raises, here or while the blocks are read.
     """
-    with _child(path, "decode", limits) as child:
+    with _child(path, "decode", limits, followed=followed) as child:
         yield Decoding(child, limits)
 
 
@@ -103,14 +119,24 @@ class Decoding:
         self.channels = 1 if header["channels"] == 1 else 2
         self.report: DecodeReport | None = None
         """There once `blocks` has come to its end."""
+        self.tags = _tags(child)
         self._declared: float | None = header["declared_seconds"]
         self._child = child
         self._limits = limits
 
-    def blocks(self) -> Iterator[Samples]:
-        """Blocks of about half a second, (frames, channels), finite, in order; once."""
+    def blocks(self, start_frame: int = 0) -> Iterator[Samples]:
+        """Blocks of about half a second, (frames, channels), finite, in order; once.
+
+        From sample `start_frame` on: what lies before is decoded and counted, but doesn't come here. The
+        caller may stop before the end.
+        """
+        with suppress(BrokenPipeError):  # what it said before it died is read next
+            self._child.process.send({"start_frame": start_frame})
+        return self._read(start_frame)
+
+    def _read(self, start_frame: int) -> Iterator[Samples]:
         most = int((self._limits.seconds + GRACE_SECONDS) * self.rate)
-        frames = 0
+        frames = start_frame
         while True:
             kind, payload = self._child.read_frame()
             if kind != b"A":
@@ -121,24 +147,37 @@ class Decoding:
                 raise _too_long(self._limits)
             yield block
         trailer = self._child.expect(b"T", kind, payload)
-        if trailer["frames"] != frames:
+        if max(trailer["frames"], start_frame) != frames:
             raise DecoderCrashed("The decoder's count and the samples that came do not agree.")
         self.report = DecodeReport(
-            frames=frames,
+            frames=trailer["frames"],
             declared_seconds=self._declared,
             damaged_packets=trailer["damaged"],
             nonfinite_samples=trailer["nonfinite"],
             downmixed=trailer["downmixed"],
+            cut_off=trailer["cut_off"],
         )
+
+
+def _tags(child: _Child) -> Tags:
+    """As the child tells them, but looked through again: its word is the file's."""
+    message = child.message(b"M")
+    values = {name: text for name in NAMES if (text := clean(str(message["values"].get(name, ""))))}
+    if not message["cover"]:
+        return Tags(values, None)
+    kind, content = child.read_frame()
+    media_type = picture_type(content) if kind == b"C" else None
+    if media_type is None:
+        raise DecoderCrashed("The decoder spoke out of turn.")
+    return Tags(values, Cover(media_type, bytes(content)))
 
 
 class _Child:
     """The decoder's process seen from outside, and the frames it sends."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limits: DecodeLimits) -> None:
-        assert process.stdout is not None
+    def __init__(self, process: DecoderProcess, limits: DecodeLimits) -> None:
         self.process = process
-        self._pipe = process.stdout.fileno()
+        self._pipe = process.pipe
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
         self._patience = limits.wait_seconds
@@ -187,7 +226,7 @@ class _Child:
 
 
 @contextmanager
-def _child(path: Path, task: str, limits: DecodeLimits) -> Iterator[_Child]:
+def _child(path: Path, task: str, limits: DecodeLimits, *, followed: bool) -> Iterator[_Child]:
     if path.stat().st_size == 0:
         raise AudioEmpty("The file is empty.")
     request = {
@@ -196,27 +235,11 @@ def _child(path: Path, task: str, limits: DecodeLimits) -> Iterator[_Child]:
         "cpu_seconds": limits.cpu_seconds,
         "memory_bytes": limits.memory_bytes,
     }
-    # -I: neither the working directory nor the environment can lend it modules. BLAS would start threads,
-    # each with address space of its own, for a matrix of two columns.
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-B", str(CHILD), json.dumps(request)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"OPENBLAS_NUM_THREADS": "1"},
-        cwd="/",
-        start_new_session=True,
-        bufsize=0,
-        pipesize=2**20,
-    )
+    process = spare.serve(request, followed=followed)
     try:
         yield _Child(process, limits)
     finally:
-        with suppress(ProcessLookupError):  # it may have ended already
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        spare.end(process)
 
 
 def _too_long(limits: DecodeLimits) -> AudioTooLong:

@@ -81,7 +81,10 @@ def read_index(index: Path) -> tuple[TensorEntry, ...]:
     except OSError as error:
         raise WeightsCorrupt(f"{index} can't be read: {error}.") from error
     try:
-        return tuple(_entries(table))
+        entries = tuple(_entries(table))
+        if not entries:
+            raise _Malformed("it lists no tensor")
+        return entries
     except (ValueError, IndexError, KeyError, struct.error) as error:
         raise WeightsCorrupt(f"{index} is not a TensorFlow checkpoint index: {error}.") from error
 
@@ -131,6 +134,8 @@ def _entries(table: bytes) -> Iterator[TensorEntry]:
     for _ in range(4):  # metaindex (offset, size), then index (offset, size)
         number, position = _varint(footer, position)
         handle.append(number)
+    if list(_block(table, handle[0], handle[1])):
+        raise _Malformed("it has filters or statistics, which bundles never have")
     for _, block_handle in _block(table, handle[2], handle[3]):
         offset, position = _varint(block_handle, 0)
         size, _ = _varint(block_handle, position)

@@ -76,8 +76,38 @@ class RuntimeUnavailable(EngineError):
     advice = "Install that runtime, or set the runtime to `auto`."
 
 
+class InferenceServerUnavailable(RuntimeUnavailable):
+    """The inference server does not answer, or is too busy, also after several attempts."""
+
+    code = "inference_server_unavailable"
+    advice = "Wait a moment; if it stays so, ask the operator whether the inference server runs."
+    transient = True
+
+
+class InferenceServerWrong(EngineError):
+    """The inference server answers, but not as this model's graph would: another model, or another protocol."""
+
+    code = "inference_server_wrong"
+    advice = "Ask the operator to export the models again into the inference server's repository."
+
+
+class BatcherClosed(EngineError):
+    """The model was let go while this run was waiting for its turn."""
+
+    code = "batcher_closed"
+    advice = "Submit the song again: its worker was stopping."
+    transient = True
+
+
 class SeparationCancelled(EngineError):
     """The caller's `cancelled()` answered True; everything half made has been removed."""
 
     code = "cancelled"
     advice = "Submit the song again when you want its stems."
+
+
+class OutputUnsupported(EngineError):
+    """No stem can be written like that: an unknown format, or a bit depth or bit rate that it doesn't have."""
+
+    code = "output_unsupported"
+    advice = "Choose wav (16, 24 or float), flac (16 or 24), mp3, ogg or m4a (128 to 320 kbit/s)."

@@ -10,25 +10,25 @@ from typing import Literal, TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], depth: int, name: str) -> Generator[Item]:
-    """Yield `items`, computed by a thread that keeps up to `depth` of them ready.
+def ahead(items: Iterator[Item], name: str) -> Generator[Item]:
+    """Yield `items`, the next one computed by a thread while the last one is being used.
 
+    No more than these two exist at a time: the thread begins an item when the one before it has been taken.
     An error in the thread is raised here, in its place. Closing this generator (or leaving it early) stops
     the thread, closes `items` in it and waits for it: nothing runs on when this has returned.
     """
-    ready: queue.Queue[tuple[Literal["item"], Item] | tuple[Literal["end"], BaseException | None]]
-    ready = queue.Queue(depth)
+    ready: queue.SimpleQueue[tuple[Literal["item"], Item] | tuple[Literal["end"], BaseException | None]]
+    ready = queue.SimpleQueue()
+    wanted = threading.Semaphore(1)
     stop = threading.Event()
 
     def work() -> None:
         failure: BaseException | None = None
         try:
-            for item in items:
-                if stop.is_set():
-                    break
-                ready.put(("item", item))
-                if stop.is_set():
-                    break
+            while wanted.acquire() and not stop.is_set():
+                ready.put(("item", next(items)))
+        except StopIteration:
+            pass
         except BaseException as error:
             failure = error
         try:
@@ -50,11 +50,13 @@ def ahead(items: Iterator[Item], depth: int, name: str) -> Generator[Item]:
                 if message[1] is not None:
                     raise message[1]
                 return
+            wanted.release()
             yield message[1]
             # Not kept alive while the next one is waited for: items can be large.
             del message
     finally:
         stop.set()
+        wanted.release()
         while not finished:
             finished = ready.get()[0] == "end"
         thread.join()

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from engine.catalog import Catalog, ModelSpec
 from engine.errors import RuntimeUnavailable, UnknownModel, WeightsUnavailable
+from engine.memory import keep_memory_flat
 from engine.models.base import Separator
 from engine.runtimes import spleeter_tf
+from engine.runtimes.base import Precision
+from engine.runtimes.choose import choose
 
 
 def load_separator(
@@ -22,29 +26,35 @@ def load_separator(
     threads: int,
     weights_path: Path | None = None,
     runtime: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
     graph_cache: Path | None = None,
     spleeter_python: Path | None = None,
+    kserve_url: str | None = None,
 ) -> Separator:
     """Load a model by its family; `weights_path` is the folder of weights that are not embedded.
 
-    `graph_cache` keeps graphs that are built from weights, for later starts. With the runtime `spleeter_tf`
-    Spleeter's models run in Spleeter itself, by the interpreter `spleeter_python`.
+    `graph_cache` keeps graphs that are built from weights, for later starts. With the
+    runtime `spleeter_tf` Spleeter's models run in Spleeter itself, by the interpreter `spleeter_python`; with
+    `kserve` a server at `kserve_url` runs the graphs.
     Raises WeightsUnavailable, WeightsCorrupt or RuntimeUnavailable.
     """
+    keep_memory_flat()
+    if spec.family == "spleeter" and weights_path is None:
+        raise WeightsUnavailable(f"The weights of model {spec.id!r} are not in the cache.")
+    if spec.family == "spleeter" and weights_path is not None and runtime == spleeter_tf.NAME:
+        if spleeter_python is None:
+            raise RuntimeUnavailable("Nobody said where Spleeter's environment is: see scripts/setup-spleeter.")
+        return spleeter_tf.load(spec, weights_path, python=spleeter_python, threads=threads)
+    # Spleeter's own runtime runs Spleeter's models; all others then run on what there is.
+    chosen = choose("auto" if runtime == spleeter_tf.NAME else runtime, server_url=kserve_url)
+    if spec.family == "spleeter" and weights_path is not None:
+        from engine.models import spleeter
+
+        return spleeter.load(spec, weights_path, chosen, threads=threads, precision=precision, graph_cache=graph_cache)
     if spec.family == "lite" and spec.graph is not None:
         from engine.models import lite
 
-        return lite.load(spec, catalog.assets / spec.graph, threads=threads)
-    if spec.family == "spleeter":
-        if weights_path is None:
-            raise WeightsUnavailable(f"The weights of model {spec.id!r} are not in the cache.")
-        if runtime == spleeter_tf.NAME:
-            if spleeter_python is None:
-                raise RuntimeUnavailable("Nobody said where Spleeter's environment is: see scripts/setup-spleeter.")
-            return spleeter_tf.load(spec, weights_path, python=spleeter_python, threads=threads)
-        from engine.models import spleeter
-
-        return spleeter.load(spec, weights_path, threads=threads, runtime=runtime, graph_cache=graph_cache)
+        return lite.load(spec, catalog.assets / spec.graph, chosen, threads=threads, precision=precision)
     raise UnknownModel(f"Nothing here can run model {spec.id!r} of family {spec.family!r}.")
 
 

@@ -1,118 +1,136 @@
-"""Where stems go: a Protocol, and the sink that writes a folder of WAV files."""
+"""Where stems go: a Protocol, and the sink that writes a folder of audio files."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
-import soundfile
-from numpy.typing import NDArray
 
 from engine.audio import Samples
-
-BitDepth = Literal[16, 24, "float"]
-SUBTYPES: dict[BitDepth, str] = {16: "PCM_16", 24: "PCM_24", "float": "FLOAT"}
-RIFF_LIMIT = 4_000_000_000
-"""Bytes of samples above which a WAV's 32-bit sizes no longer do and RF64 is written."""
+from engine.encoders import open_encoder
+from engine.encoders.base import Encoder
+from engine.encoders.prepare import round_to_depth
+from engine.formats import WAV_16, Output, OutputFormat
+from engine.tags import Tags
 
 
 class StemSink(Protocol):
     """Takes a song's stems as they come. `commit` or `discard` ends it; before `commit` nobody sees a stem."""
 
-    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int) -> None:
-        """`frames` is what the song is expected to have; it may come out a little different."""
+    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int, tags: Tags | None = None) -> None:
+        """`frames` is what the song is expected to have; it may come out a little different. `tags` are the
+        song's. Raises OSError like `write`."""
         ...
 
     def write(self, stem: str, block: Samples) -> Samples:
         """Store the next block (frames, channels); returns it as stored: rounded, and clipped at full scale.
 
-        Raises OSError, ENOSPC when there is no room left.
+        Lossy formats, and those that lack the song's rate, return it as it goes into the encoder: clipped.
+        Neither `block` nor what is returned may be changed afterwards: an encoder may still read it.
+        Raises OSError, ENOSPC when there is no room left; encoders may say so with a later block or in `commit`.
         """
         ...
 
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """All stems are whole: make them last, and seen."""
+        ...
 
     def discard(self) -> None:
         """Remove everything that was written. May be called at any time, also before `open`."""
         ...
 
+    @property
+    def output(self) -> Output | None:
+        """How the stems are written; None where nothing is, and before `open`."""
+        ...
+
 
 class DirectorySink:
-    """Writes `<stem>.wav` below `folder`: all of them or none, under other names until they are whole."""
+    """Writes `<stem>.<suffix>` below `folder`: all of them or none, under other names until they are whole."""
 
-    def __init__(self, folder: Path, bit_depth: BitDepth = 16) -> None:
+    def __init__(self, folder: Path, format: OutputFormat = WAV_16) -> None:
         self.folder = folder
-        self.bit_depth = bit_depth
-        self._files: dict[str, soundfile.SoundFile] = {}
+        self.format = format
+        self._encoders: dict[str, Encoder] = {}
+        self._begun: list[str] = []
+        """Stems that may have a file: also the one whose encoder could not be opened."""
+        self._shown: list[str] = []
+        self._output: Output | None = None
 
-    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int) -> None:
+    @property
+    def output(self) -> Output | None:
+        return self._output
+
+    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int, tags: Tags | None = None) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        width = {16: 2, 24: 3, "float": 4}[self.bit_depth]
-        container = "RF64" if frames * channels * width > RIFF_LIMIT else "WAV"
+        format, new_rate = self.format, self.format.rate_for(rate)
+        bit_rate = format.bit_rate_for(new_rate, channels)
+        self._output = Output(format.container, format.bit_depth, bit_rate, new_rate)
         for stem in stems:
-            self._files[stem] = soundfile.SoundFile(
-                self._part(stem), "w", rate, channels, SUBTYPES[self.bit_depth], format=container
-            )
+            named = None if tags is None else tags.for_stem(stem)
+            self._begun.append(stem)
+            self._encoders[stem] = open_encoder(self._part(stem), format, rate, channels, frames, named)
+        self._resampled = new_rate != rate
 
     def write(self, stem: str, block: Samples) -> Samples:
-        if self.bit_depth == "float":
-            self._put(stem, block)
+        encoder, bit_depth = self._encoders[stem], self.format.bit_depth
+        if bit_depth == "float":
+            encoder.write(block)
             return block
-        # Rounded here and not by libsndfile, which multiplies by 32767 what decoders divide by 32768.
-        full_scale = np.float32(2 ** (self.bit_depth - 1))
-        # In float32 24-bit full scale minus one is exact; so is every 16-bit value.
-        whole = np.clip(np.rint(block * full_scale), -full_scale, full_scale - 1)
-        if self.bit_depth == 16:
-            self._put(stem, whole.astype(np.int16))
-        else:
-            self._put(stem, whole.astype(np.int32) << 8)
-        stored: Samples = whole / full_scale
+        if bit_depth is None or self._resampled:
+            clipped: Samples = np.clip(block, -1, 1)
+            encoder.write(clipped)
+            return clipped
+        whole, stored = round_to_depth(block, bit_depth)
+        encoder.write(whole)
         return stored
 
     def commit(self) -> None:
-        for stem, file in self._files.items():
-            file.close()
+        for stem, encoder in self._encoders.items():
+            encoder.finish()
             with self._part(stem).open("rb") as written:
                 os.fsync(written.fileno())
-        for stem in self._files:
+        for stem in self._encoders:
             self._part(stem).replace(self.path(stem))
+            self._shown.append(stem)
         folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self._files.clear()
+        self._encoders.clear()
+        self._begun.clear()
+        self._shown.clear()
 
     def discard(self) -> None:
-        for stem, file in self._files.items():
-            file.close()
+        for encoder in self._encoders.values():
+            encoder.abort()
+        self._encoders.clear()
+        for stem in self._begun:
             self._part(stem).unlink(missing_ok=True)
-        self._files.clear()
+        self._begun.clear()
+        for stem in self._shown:  # by a `commit` that could not show them all
+            self.path(stem).unlink(missing_ok=True)
+        self._shown.clear()
 
     def path(self, stem: str) -> Path:
-        return self.folder / f"{stem}.wav"
-
-    def _put(self, stem: str, block: NDArray[Any]) -> None:
-        try:
-            self._files[stem].write(block)
-        except soundfile.LibsndfileError as error:
-            # It says "System error." and keeps the system's reason to itself.
-            full = shutil.disk_usage(self.folder).free < block.nbytes
-            raise OSError(errno.ENOSPC if full else errno.EIO, str(error), str(self._part(stem))) from error
+        return self.folder / f"{stem}{self.format.suffix}"
 
     def _part(self, stem: str) -> Path:
-        return self.folder / f".{stem}.wav.part"
+        return self.folder / f".{stem}{self.format.suffix}.part"
 
 
 class NullSink:
     """Hears everything and keeps nothing: for warming up and for measuring."""
 
-    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int) -> None:
+    @property
+    def output(self) -> Output | None:
+        return None
+
+    def open(self, rate: int, channels: int, stems: Sequence[str], frames: int, tags: Tags | None = None) -> None:
         pass
 
     def write(self, stem: str, block: Samples) -> Samples:

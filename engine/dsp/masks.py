@@ -19,7 +19,8 @@ def ratio_masks(estimates: Sequence[Magnitudes]) -> list[Magnitudes]:
     """Mask of stem k out of n: (o_k² + ε/n) / (Σ o² + ε), ε = 1e-10; the masks sum to one.
 
     The formula of spleeter/model/__init__.py (`_build_masks`, separation_exponent 2), in float32 as there:
-    where all estimates are silent every stem gets 1/n.
+    where all estimates are silent every stem gets 1/n. Spleeter's graphs hold it as their last nodes
+    (`engine.spleeter_graph`); this is the same for arrays.
     """
     powers = [np.square(estimate) for estimate in estimates]
     total = powers[0].copy()

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Literal, Protocol
 
 from engine.audio import Samples
 from engine.catalog import ModelSpec
 from engine.runtimes.base import RuntimeInfo
-
-Blocks = Callable[[], Iterator[Samples]]
-"""Opens the song anew and yields it from its start in blocks (frames, 2) at the model's rate, of any sizes.
-
-A callable and not an iterator, because a model may need to hear the song twice (`lite` measures its
-loudness first); each call decodes again, so memory stays flat.
-"""
-
+from engine.stages import Stages
 
 HighFrequencies = Literal["zeros", "average", "mixture"]
 """What becomes of the bins that the network does not see: nothing (Spleeter's own default, for parity),
-the average mask of the bins it sees, or `average` with what is then still missing from the mix added to
-the last stem, so that the stems sum to the song (the default)."""
+the average mask of the bins it sees, or `average` with the last stem being all that is then left of the
+song, so that the stems sum to it (the default)."""
+
+
+class Song(Protocol):
+    """A song as a model hears it: blocks (frames, 2) of any sizes at the model's rate.
+
+    Every call decodes anew, so that memory stays flat whatever the length.
+    """
+
+    def listen(self) -> Iterator[Samples]:
+        """The whole song, to be measured only (`lite` asks for its loudness first)."""
+        ...
+
+    def blocks(self, start: int = 0) -> Iterator[Samples]:
+        """The song from sample `start` to its end, to be separated."""
+        ...
+
+
+class ArraySong:
+    """A song that is in memory already, (frames, 2) at the model's rate."""
+
+    def __init__(self, samples: Samples, block_frames: int = 22_050) -> None:
+        self._samples = samples
+        self._block_frames = block_frames
+
+    def listen(self) -> Iterator[Samples]:
+        return self.blocks()
+
+    def blocks(self, start: int = 0) -> Iterator[Samples]:
+        for begin in range(start, len(self._samples), self._block_frames):
+            yield self._samples[begin : begin + self._block_frames]
 
 
 class Separator(Protocol):
@@ -35,12 +58,29 @@ class Separator(Protocol):
     @property
     def weights_sha256(self) -> str: ...
 
-    def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
-        """Yield blocks of every stem, (frames, 2) at `spec.rate`, all stems of a block equally long.
+    @property
+    def patch_samples(self) -> int:
+        """Samples at `spec.rate` from one patch to the next: where a song can be cut into ranges."""
+        ...
 
-        Concatenated, each stem is exactly as long as the song. Memory does not grow with the song.
-        The remainder of `mixture` is not the model's work: `engine.separate` adds it at the song's own
-        rate, so a model treats `mixture` as `average`.
+    def patch_start(self, patch: int) -> int:
+        """The song's sample at which the output of `patch` begins; 0 for the first one."""
+        ...
+
+    def stream(
+        self,
+        song: Song,
+        *,
+        high_frequencies: HighFrequencies = "mixture",
+        start_patch: int = 0,
+        stages: Stages | None = None,
+    ) -> Generator[Mapping[str, Samples]]:
+        """Yield blocks of the stems from `patch_start(start_patch)` to the song's end, (frames, 2) at
+        `spec.rate`, all stems of a block equally long; the caller stops where it wants to.
+
+        The numbers are the same bits wherever it starts. Memory does not grow with the song. With `mixture`
+        the last stem is left out: it is what remains, and `engine.separate` finds it at the song's own rate.
+        `stages` is told how long each stage worked.
         """
         ...
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from engine.audio import Samples
 from engine.catalog import ModelSpec
 from engine.runtimes.base import RuntimeInfo, Session
 
@@ -26,3 +29,16 @@ class GraphModel:
 
     def close(self) -> None:
         self._session.close()
+
+
+class Heard:
+    """A song's blocks on their way into a model. `end` is the song's sample up to which they have come."""
+
+    def __init__(self, blocks: Iterator[Samples], start: int) -> None:
+        self._blocks = blocks
+        self.end = start
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self.end += len(block)
+            yield block

@@ -14,31 +14,51 @@ import math
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.audio import Samples
+from engine.batching import shared
 from engine.catalog import ModelSpec
 from engine.dsp.overlap import OverlapAdd
-from engine.dsp.stft import BINS, BLOCK, SIZE, Spectra, centred, frame_segments, windowed_waves
+from engine.dsp.stft import (
+    BLOCK,
+    HOP,
+    SIZE,
+    Spectra,
+    Waves,
+    block_of,
+    centred,
+    ending_mirrored,
+    framed,
+    frames_in,
+    samples_of,
+    spectra,
+    windowed_waves,
+)
 from engine.errors import WeightsCorrupt, WeightsUnavailable
-from engine.models.base import Blocks, HighFrequencies
-from engine.models.graph import GraphModel
+from engine.models.base import HighFrequencies, Song
+from engine.models.graph import GraphModel, Heard
 from engine.prefetch import ahead
-from engine.runtimes.base import Tensor
-from engine.runtimes.onnx import OnnxRuntime
+from engine.runtimes.base import Precision, Runtime, Tensor
 from engine.sample_queue import SampleQueue
+from engine.stages import Stages
 
 CHUNK = 864
 CONTEXT = 64
 STEP = 8
 """The network takes a multiple of so many frames."""
+SEEN = 1024
+"""Bins that the network sees."""
 CARRIED = slice(880, 1010)
 """Bins whose mean matrix serves all bins that the network does not see."""
 
 
-def load(spec: ModelSpec, graph: Path, *, threads: int) -> LiteSeparator:
+def load(
+    spec: ModelSpec, graph: Path, runtime: Runtime, *, threads: int, precision: Precision | Literal["auto"] = "auto"
+) -> LiteSeparator:
     """Raises WeightsUnavailable without the graph, WeightsCorrupt when it is not the catalogue's."""
     try:
         found = hashlib.sha256(graph.read_bytes()).hexdigest()
@@ -46,89 +66,131 @@ def load(spec: ModelSpec, graph: Path, *, threads: int) -> LiteSeparator:
         raise WeightsUnavailable(f"The graph of model {spec.id!r} is missing: {graph.name}.") from None
     if found != spec.graph_sha256:
         raise WeightsCorrupt(f"The graph of model {spec.id!r} has sha256 {found}, not {spec.graph_sha256}.")
-    return LiteSeparator(spec, OnnxRuntime().load(graph, threads=threads), found)
+    return LiteSeparator(spec, shared(runtime.load(graph, threads=threads, precision=precision)), found)
 
 
 class LiteSeparator(GraphModel):
-    def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
-        """See `engine.models.base.Separator`. `zeros` leaves vocals nothing above bin 1024."""
-        gain = measure_gain(song())
-        mix = SampleQueue(channels=2)
-        overlap = OverlapAdd(channels=2)
-        skip = SIZE // 2
-        with closing(ahead(self._masked(_remembered(song(), mix), gain), 1, "lite-network")) as chunks:
-            for spectrum, demix in chunks:
-                for start in range(0, spectrum.shape[1], BLOCK):
-                    part = slice(start, start + BLOCK)
-                    vocals = apply_matrix(spectrum[:, part], demix[:, part], high_frequencies != "zeros")
-                    done = overlap.push(windowed_waves(vocals))
-                    kept, skip = done[skip:], max(0, skip - len(done))
+    patch_samples = CHUNK * HOP
+
+    def patch_start(self, patch: int) -> int:
+        """See `Separator`; frame k has its middle on sample k · HOP."""
+        return max(0, patch * self.patch_samples - SIZE // 2)
+
+    def stream(
+        self,
+        song: Song,
+        *,
+        high_frequencies: HighFrequencies = "mixture",
+        start_patch: int = 0,
+        stages: Stages | None = None,
+    ) -> Generator[Mapping[str, Samples]]:
+        """See `engine.models.base.Separator`. `zeros` leaves vocals nothing above bin 1024. Wherever it
+        starts, the whole song is heard first, and the chunk before is computed too: its last frames reach
+        into the one asked for."""
+        stages = stages or Stages()
+        gain = measure_gain(song.listen())
+        first = max(0, start_patch - 1)
+        begin, position = self.patch_start(start_patch), first * self.patch_samples - SIZE // 2
+        entry = max(0, position - CONTEXT * HOP) if first else 0
+        mix = None if high_frequencies == "mixture" else SampleQueue(channels=2)
+        heard = Heard(song.blocks(entry), entry)
+        blocks = iter(heard) if mix is None else _remembered(heard, mix, entry, begin)
+        overlap = OverlapAdd(channels=2, edges=True)
+        with closing(ahead(self._masked(blocks, first, gain, stages), "lite-network")) as chunks:
+            for waves, demix in chunks:
+                for start in range(0, demix.shape[1], BLOCK):
+                    with stages.timing("inverse"):
+                        part = slice(start, min(start + BLOCK, demix.shape[1]))
+                        spectrum = spectra(block_of(waves, part))
+                        vocals = apply_matrix(spectrum, demix[:, part], high_frequencies != "zeros")
+                        done = overlap.push(windowed_waves(vocals))
+                    kept = done[max(0, begin - position) :]
+                    position += len(done)
                     if len(kept):
-                        yield _stems(kept, mix)
-        yield _stems(overlap.finish()[skip:], mix)
+                        yield self._stems(kept, mix)
+        # The last frame reaches past the song's end.
+        rest = overlap.finish()[max(0, begin - position) : max(0, heard.end - position)]
+        if len(rest):
+            yield self._stems(rest, mix)
 
-    def _masked(self, blocks: Iterator[Samples], gain: float) -> Iterator[tuple[Spectra, Tensor]]:
-        """Chunks of spectra (2, frames, 2049) with their matrices (4, frames, 1024)."""
-        with closing(chunked(blocks)) as chunks:
-            for spectrum, keep in chunks:
-                (demix,) = self._session.run({"magnitudes": magnitudes(spectrum, gain)})
-                yield spectrum[:, keep], demix[0, :, keep]
+    def _masked(
+        self, blocks: Iterator[Samples], first: int, gain: float, stages: Stages
+    ) -> Iterator[tuple[Waves, Tensor]]:
+        """The waves of each chunk, (2, samples), with its frames' matrices, (4, frames, 1024)."""
+        with closing(ahead(_heard_chunks(blocks, first, gain, stages), "lite-spectra")) as chunks:
+            for waves, keep, magnitude in chunks:
+                with stages.timing("network"):
+                    (demix,) = self._session.run({"magnitudes": magnitude})
+                yield block_of(waves, keep), demix[0, :, keep]
+
+    def _stems(self, vocals: Samples, mix: SampleQueue | None) -> Mapping[str, Samples]:
+        if mix is None:
+            return {"vocals": vocals}
+        return {"vocals": vocals, "accompaniment": mix.pop(len(vocals)) - vocals}
 
 
-def _stems(vocals: Samples, mix: SampleQueue) -> Mapping[str, Samples]:
-    original = mix.pop(len(vocals))
-    vocals = vocals[: len(original)]  # the last frame reaches past the song's end
-    return {"vocals": vocals, "accompaniment": original - vocals}
-
-
-def _remembered(blocks: Iterator[Samples], mix: SampleQueue) -> Iterator[Samples]:
-    """Pass blocks on and keep them in `mix` until the vocals of the same moment are there."""
+def _remembered(blocks: Heard, mix: SampleQueue, position: int, begin: int) -> Iterator[Samples]:
+    """Pass blocks on and keep them, from sample `begin` on, until the vocals of the same moment are there."""
     for block in blocks:
-        mix.push(block)
+        mix.push(block[max(0, begin - position) :])
+        position += len(block)
         yield block
 
 
 def measure_gain(blocks: Iterator[Samples]) -> float:
     """1 / (RMS magnitude over both channels, all frames and the bins that the network sees)."""
     energy, values = 0.0, 0
-    with closing(ahead(blocks, 2, "lite-listen")) as heard:
-        for spectrum in frame_segments(centred(heard)):
-            seen = np.ascontiguousarray(spectrum[:, :, :1024])
-            for group in seen.view(np.float32).reshape(-1, 1024):
+    with closing(ahead(blocks, "lite-listen")) as heard:
+        for waves in framed(centred(heard), BLOCK):
+            seen = np.ascontiguousarray(spectra(waves)[:, :, :SEEN])
+            for group in seen.view(np.float32).reshape(-1, SEEN):
                 energy += float(np.dot(group, group))
             values += seen.size
     return 1 / (math.sqrt(energy / max(1, values)) + 1e-9)
 
 
-def chunked(blocks: Iterator[Samples]) -> Generator[tuple[Spectra, slice]]:
-    """Spectra with context, (2, up to CONTEXT + CHUNK + CONTEXT, 2049), and the part that is the chunk."""
-    held = np.empty((2, 0, BINS), np.complex64)
-    before = 0
-    pending: list[Spectra] = [held]
+def _heard_chunks(
+    blocks: Iterator[Samples], first: int, gain: float, stages: Stages
+) -> Iterator[tuple[Waves, slice, Tensor]]:
+    for waves, keep in chunked(ending_mirrored(blocks) if first else centred(blocks), CONTEXT if first else 0):
+        with stages.timing("spectra"):
+            magnitude = magnitudes(waves, gain)
+        yield waves, keep, magnitude
+
+
+def chunked(blocks: Iterator[Samples], before: int) -> Generator[tuple[Waves, slice]]:
+    """The waves of each chunk with up to CONTEXT frames before and after it, (2, samples), and which of
+    their frames are the chunk's. The stream begins with `before` frames of context."""
+    pending: list[Samples] = []
     waiting = 0
-    for segment in frame_segments(centred(blocks)):
-        pending.append(segment)
-        waiting += segment.shape[1]
-        while waiting >= before + CHUNK + CONTEXT:
-            held = np.concatenate(pending, axis=1) if len(pending) > 1 else pending[0]
-            yield held[:, : before + CHUNK + CONTEXT], slice(before, before + CHUNK)
-            held = held[:, before + CHUNK - CONTEXT :].copy()
-            pending, waiting, before = [held], held.shape[1], CONTEXT
-    held = np.concatenate(pending, axis=1)
-    while held.shape[1] > before:
-        end = min(held.shape[1], before + CHUNK)
-        yield held[:, : end + CONTEXT], slice(before, end)
-        held, before = held[:, max(0, end - CONTEXT) :], CONTEXT
+    for block in blocks:
+        pending.append(block)
+        waiting += len(block)
+        while frames_in(waiting) >= before + CHUNK + CONTEXT:
+            held = np.concatenate(pending)
+            yield _waves(held, before + CHUNK + CONTEXT), slice(before, before + CHUNK)
+            # A copy: a view would keep all that came before it alive.
+            rest = held[(before + CHUNK - CONTEXT) * HOP :].copy()
+            pending, waiting, before = [rest], len(rest), CONTEXT
+    held = np.concatenate(pending) if pending else np.zeros((0, 2), np.float32)
+    while (frames := frames_in(len(held))) > before:
+        end = min(frames, before + CHUNK)
+        yield _waves(held, min(frames, end + CONTEXT)), slice(before, end)
+        held, before = held[max(0, end - CONTEXT) * HOP :], CONTEXT
 
 
-def magnitudes(spectrum: Spectra, gain: float) -> Tensor:
-    """(2, frames, 2049) → what the network takes: |L|, |R|, |L+R|/2, |L-R|/2 times `gain`,
+def _waves(samples: Samples, frames: int) -> Waves:
+    return np.ascontiguousarray(samples[: samples_of(frames)].T)
+
+
+def magnitudes(waves: Waves, gain: float) -> Tensor:
+    """Waves (2, samples_of(frames)) → what the network takes: |L|, |R|, |L+R|/2, |L-R|/2 times `gain`,
     (1, 4, frames rounded up to STEP, 1024), padded with zeros."""
-    frames = spectrum.shape[1]
-    result = np.zeros((1, 4, -(-frames // STEP) * STEP, 1024), np.float32)
+    frames = frames_in(waves.shape[1])
+    result = np.zeros((1, 4, -(-frames // STEP) * STEP, SEEN), np.float32)
     for start in range(0, frames, BLOCK):
         part = slice(start, min(frames, start + BLOCK))
-        left, right = spectrum[0, part, :1024] * np.float32(gain), spectrum[1, part, :1024] * np.float32(gain)
+        left, right = spectra(block_of(waves, part))[:, :, :SEEN] * np.float32(gain)
         sides = (left, right, (left + right) * np.float32(0.5), (left - right) * np.float32(0.5))
         for row, side in zip(result[0], sides, strict=True):
             np.abs(side, out=row[part])
@@ -138,10 +200,10 @@ def magnitudes(spectrum: Spectra, gain: float) -> Tensor:
 def apply_matrix(spectrum: Spectra, demix: Tensor, carry_on: bool) -> Spectra:
     """Vocals of a few frames: (2, frames, 2049) by (4, frames, 1024) → (2, frames, 2049)."""
     vocals: NDArray[np.complex64] = np.zeros_like(spectrum)
-    low, high = spectrum[:, :, :1024], spectrum[:, :, 1024:]
+    low, high = spectrum[:, :, :SEEN], spectrum[:, :, SEEN:]
     carried = demix[:, :, CARRIED].mean(axis=2, keepdims=True)
     for output, (direct, across) in enumerate(((0, 1), (2, 3))):
-        vocals[output, :, :1024] = demix[direct] * low[0] + demix[across] * low[1]
+        vocals[output, :, :SEEN] = demix[direct] * low[0] + demix[across] * low[1]
         if carry_on:
-            vocals[output, :, 1024:] = carried[direct] * high[0] + carried[across] * high[1]
+            vocals[output, :, SEEN:] = carried[direct] * high[0] + carried[across] * high[1]
     return vocals

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,12 @@ import numpy as np
 from engine.audio import Samples
 from engine.catalog import ModelSpec
 from engine.checkpoint import INDEX_NAME, data_files
+from engine.dsp.stft import HOP, SIZE
 from engine.errors import AudioTooLong, EngineError, RuntimeUnavailable
-from engine.models.base import Blocks, HighFrequencies
+from engine.models.base import HighFrequencies, Song
 from engine.runtimes.base import RuntimeInfo
-from engine.spleeter_graph import weights_sha256
+from engine.spleeter_graph import PATCH_FRAMES, weights_sha256
+from engine.stages import Stages
 
 NAME = "spleeter_tf"
 CHILD = Path(__file__).with_name("spleeter_child.py")
@@ -78,19 +80,35 @@ class SpleeterTensorflowSeparator:
     def weights_sha256(self) -> str:
         return self._weights_sha256
 
-    def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
-        """See `engine.models.base.Separator`, but nothing comes before the whole song has been heard, and
-        the child's memory grows with it. Raises AudioTooLong, and EngineError when the child fails."""
+    @property
+    def patch_samples(self) -> int:
+        return PATCH_FRAMES * HOP
+
+    def patch_start(self, patch: int) -> int:
+        """Spleeter puts a frame of zeros before the song."""
+        return max(0, patch * self.patch_samples - SIZE)
+
+    def stream(
+        self,
+        song: Song,
+        *,
+        high_frequencies: HighFrequencies = "mixture",
+        start_patch: int = 0,
+        stages: Stages | None = None,
+    ) -> Generator[Mapping[str, Samples]]:
+        """See `engine.models.base.Separator`, but the whole song is separated wherever it starts, nothing comes
+        before that is done, and the child's memory grows with the song; its transforms count as `network`. Raises
+        AudioTooLong, and EngineError when the child fails."""
+        wanted = self._spec.stems[:-1] if high_frequencies == "mixture" else self._spec.stems
         with tempfile.TemporaryDirectory(prefix="spleeter-") as temporary:
             folder = Path(temporary)
-            if not self._write(song(), folder / "song.f32"):
+            frames = self._write(song.blocks(), folder / "song.f32")
+            if not frames:
                 return
-            self._run(folder, "zeros" if high_frequencies == "zeros" else "average")
-            stems = {
-                stem: np.memmap(folder / f"{stem}.f32", np.float32, "r").reshape(-1, 2) for stem in self._spec.stems
-            }
-            frames = min(len(samples) for samples in stems.values())
-            for start in range(0, frames, BLOCK_FRAMES):
+            with (stages or Stages()).timing("network"):
+                self._run(folder, "zeros" if high_frequencies == "zeros" else "average")
+            stems = {stem: np.memmap(folder / f"{stem}.f32", np.float32, "r").reshape(-1, 2) for stem in wanted}
+            for start in range(self.patch_start(start_patch), frames, BLOCK_FRAMES):
                 part = slice(start, start + BLOCK_FRAMES)
                 yield {stem: np.array(samples[part]) for stem, samples in stems.items()}
 

@@ -1,10 +1,10 @@
-"""What our Spleeter is compared with Spleeter itself on: models, a song, and where Spleeter is."""
+"""What our Spleeter is compared with Spleeter itself on: models, songs, and where Spleeter is."""
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import numpy as np
 from engine.audio import Samples
 from engine.catalog import load_catalog
 from engine.models import spleeter
-from engine.models.base import HighFrequencies, Separator
+from engine.models.base import ArraySong, HighFrequencies, Separator
+from engine.runtimes.base import Precision
+from engine.runtimes.choose import choose
 from tests.engine.checkpoints import write_random_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,18 +46,20 @@ def random_weights(folder: Path, model: str) -> Path:
 
 
 @contextmanager
-def loaded(model: str) -> Iterator[Separator]:
-    """Our separator with random weights, which take up to 400 MB of disk while it lives."""
+def loaded(
+    model: str, weights: Path | None = None, runtime: str = "onnxruntime", precision: Precision = "f32"
+) -> Iterator[Separator]:
+    """Our separator; without `weights` with random ones, which take up to 400 MB of disk while it loads."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = random_weights(Path(folder), model)
-        separator = spleeter.load(CATALOG[model], weights, threads=2)
-        try:
-            yield separator
-        finally:
-            separator.close()
+        weights = weights or random_weights(Path(folder), model)
+        separator = spleeter.load(CATALOG[model], weights, choose(runtime), threads=2, precision=precision)
+    try:
+        yield separator
+    finally:
+        separator.close()
 
 
-def song(frames: int, seed: int = 0) -> Samples:
+def song(frames: int, seed: int = 0, gain: float = 1.0) -> Samples:
     """(frames, 2): a chord that slides, a beat of noise and a different balance left and right."""
     rng = np.random.default_rng(seed)
     seconds = np.arange(frames) / 44100
@@ -65,23 +69,23 @@ def song(frames: int, seed: int = 0) -> Samples:
     )
     beat = rng.standard_normal(frames) * np.exp(-12 * (seconds % 0.35))
     both = np.stack([0.12 * chord + 0.15 * beat, 0.07 * chord + 0.2 * np.roll(beat, 331)], axis=1)
-    return both.astype(np.float32)
-
-
-def blocks_of(samples: Samples, size: int = 10_000) -> Callable[[], Iterator[Samples]]:
-    def blocks() -> Iterator[Samples]:
-        for start in range(0, len(samples), size):
-            yield samples[start : start + size]
-
-    return blocks
+    return (gain * both).astype(np.float32)
 
 
 def separate(
     separator: Separator, samples: Samples, high_frequencies: HighFrequencies = "zeros", size: int = 10_000
 ) -> Mapping[str, Samples]:
-    parts = list(separator.stream(blocks_of(samples, size), high_frequencies=high_frequencies))
+    """The model alone, without files: every stem that it gives, (frames, 2)."""
+    parts = separator.stream(ArraySong(samples, size), high_frequencies=high_frequencies)
+    return joined(parts, separator)
+
+
+def joined(parts: Iterator[Mapping[str, Samples]], separator: Separator) -> Mapping[str, Samples]:
+    """Blocks of stems → whole stems, in the model's order; of no block, all of its stems without a sample."""
+    got = list(parts)
     empty = np.zeros((0, 2), np.float32)
-    return {stem: np.concatenate([empty, *(part[stem] for part in parts)]) for stem in separator.spec.stems}
+    stems = [stem for stem in separator.spec.stems if not got or stem in got[0]]
+    return {stem: np.concatenate([empty, *(part[stem] for part in got)]) for stem in stems}
 
 
 def decibels(found: Samples, expected: Samples) -> float:

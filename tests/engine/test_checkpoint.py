@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import csv
+import re
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.checkpoint import read_checkpoint, read_index
+from engine.checkpoint import FOOTER_BYTES, masked_crc32c, read_checkpoint, read_index
 from engine.errors import WeightsCorrupt
 from tests.engine.checkpoints import write_checkpoint, write_random_checkpoint
 
@@ -91,6 +92,42 @@ def test_another_model_s_data_file_is_refused(folder: Path, tmp_path: Path) -> N
         read_checkpoint(folder)
 
 
+@pytest.mark.parametrize("pair", [("batch_normalization_3/beta", "batch_normalization_71/beta")])
+def test_two_tensors_of_one_shape_that_changed_places_are_named(folder: Path, pair: tuple[str, str]) -> None:
+    first, second = (entry for entry in read_index(folder / "model.index") if entry.name in pair)
+    assert first.shape == second.shape
+    content = bytearray((folder / DATA).read_bytes())
+    one, other = slice(first.offset, first.offset + first.size), slice(second.offset, second.offset + second.size)
+    content[one], content[other] = content[other], content[one]
+    (folder / DATA).write_bytes(content)
+    with pytest.raises(WeightsCorrupt, match=re.escape(f"{first.name}.")):
+        read_checkpoint(folder)
+
+
+def test_every_tensor_is_verified(folder: Path) -> None:
+    content = (folder / DATA).read_bytes()
+    for entry in read_index(folder / "model.index"):
+        damaged = bytearray(content)
+        damaged[entry.offset + entry.size - 1] ^= 0x80
+        (folder / DATA).write_bytes(damaged)
+        with pytest.raises(WeightsCorrupt, match=re.escape(f"{entry.name}.")):
+            read_checkpoint(folder)
+
+
+def test_an_index_of_another_model_names_what_its_data_file_lacks(folder: Path, tmp_path: Path) -> None:
+    more = TENSORS | {"conv2d_7/kernel": np.ones(9, "<f4")}
+    write_checkpoint(tmp_path / "larger", more)
+    (folder / "model.index").write_bytes((tmp_path / "larger" / "model.index").read_bytes())
+    with pytest.raises(WeightsCorrupt, match="conv2d_7/kernel|global_step"):
+        read_checkpoint(folder)
+
+
+def test_an_empty_index_is_no_checkpoint(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, {})
+    with pytest.raises(WeightsCorrupt, match="lists no tensor"):
+        read_checkpoint(tmp_path)
+
+
 def test_a_missing_data_file_is_named_with_a_tensor(folder: Path) -> None:
     (folder / DATA).unlink()
     with pytest.raises(WeightsCorrupt, match="missing.*batch_normalization_0/beta"):
@@ -111,6 +148,38 @@ def test_an_index_cut_anywhere_is_refused(folder: Path) -> None:
             read_index(index)
 
 
+def test_an_index_without_one_of_its_blocks_is_refused(folder: Path) -> None:
+    """Cut before, within and after each block; and with the block taken out, the footer left in its place."""
+    index = folder / "model.index"
+    content = index.read_bytes()
+    blocks = blocks_of(content)
+    assert len(blocks) == 5  # three of tensors, the metaindex and the index
+    for begin, end in blocks:
+        for broken in (
+            content[:begin],
+            content[: begin + 1],
+            content[:end],
+            content[:begin] + content[end:],
+            content[:begin] + bytes(end - begin) + content[end:],
+        ):
+            index.write_bytes(broken)
+            with pytest.raises(WeightsCorrupt, match=r"model\.index"):
+                read_index(index)
+
+
+def blocks_of(table: bytes) -> list[tuple[int, int]]:
+    """First byte and the one after the trailer of every block, in a table whose blocks fill it. A block ends
+    with a type and a CRC of all before it, so that its end is found by trying."""
+    blocks, begin = [], 0
+    while begin < len(table) - FOOTER_BYTES:
+        end = begin + 9  # the smallest block: one restart point, their count
+        while masked_crc32c(table[begin:end]) != int.from_bytes(table[end : end + 4], "little"):
+            end += 1
+        blocks.append((begin, end + 4))
+        begin = end + 4
+    return blocks
+
+
 def test_an_index_with_one_wrong_byte_is_refused_or_reads_the_same(folder: Path) -> None:
     index = folder / "model.index"
     content, entries = index.read_bytes(), read_index(index)
@@ -125,6 +194,6 @@ def test_an_index_with_one_wrong_byte_is_refused_or_reads_the_same(folder: Path)
         except WeightsCorrupt:
             refused += 1
         else:
-            # Only the metaindex, which bundles leave empty, and the footer's padding go unread.
+            # Only the footer's padding goes unread.
             assert found == entries
     assert refused > 0.98 * len(positions)

@@ -7,7 +7,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +16,8 @@ import pytest
 import soundfile
 
 from engine.audio import Samples
-from engine.audio_io import CHILD, DecodeLimits, DecodeReport, decode, probe
+from engine.audio_io import DecodeLimits, DecodeReport, decode, probe
+from engine.decoder.process import COMMAND
 from engine.errors import (
     AudioEmpty,
     AudioHostile,
@@ -129,8 +129,8 @@ def test_codecs_of_other_uses(tmp_path: Path, music: Samples) -> None:
 def test_what_the_decoder_does_not_expect_is_no_crash() -> None:
     """A path that is none stands for whatever raises: the child answers, and what it says is not transient."""
     request = {"path": None, "task": "probe", "cpu_seconds": 10, "memory_bytes": 2**30}
-    command = [sys.executable, "-I", "-B", str(CHILD), json.dumps(request)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    line = json.dumps(request).encode() + b"\n"
+    done = subprocess.run(COMMAND, input=line, capture_output=True, check=True)
     assert done.stdout[:1] == b"E"
     message = json.loads(done.stdout[5:])
     assert message["kind"] == "undecodable"
@@ -181,6 +181,23 @@ def test_truncated_rf64(tmp_path: Path, music: Samples) -> None:
     soundfile.write(path, music, 44100, subtype="PCM_16", format="RF64")
     path.write_bytes(path.read_bytes()[: 4 * 30_000])
     assert probe(path, LIMITS).declared_seconds == pytest.approx(len(music) / 44100)
+
+
+def test_truncated_w64(tmp_path: Path, music: Samples) -> None:
+    path = encode(tmp_path / "song.w64", music, 44100, "pcm_s16le")
+    path.write_bytes(path.read_bytes()[: 4 * 30_000])
+    report = report_of(path)
+    assert report.declared_seconds == pytest.approx(len(music) / 44100)
+    assert report.frames == pytest.approx(30_000, abs=40)
+    assert probe(path, LIMITS).declared_seconds == report.declared_seconds
+
+
+def test_truncated_ogg(tmp_path: Path, music: Samples) -> None:
+    path = tmp_path / "song.ogg"
+    soundfile.write(path, music, 44100, format="OGG", subtype="VORBIS")
+    assert not report_of(path).cut_off
+    path.write_bytes(path.read_bytes()[:-100])
+    assert report_of(path).cut_off
 
 
 def test_wav_of_nothing_but_chunks(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,9 @@ from engine.audio import Samples
 from engine.catalog import Catalog
 from engine.errors import WeightsCorrupt, WeightsUnavailable
 from engine.models import lite as lite_model
-from engine.models.base import HighFrequencies, Separator
+from engine.models.base import ArraySong, HighFrequencies, Separator
 from engine.registry import load_separator
+from engine.runtimes.onnx import OnnxRuntime
 from tests.engine.audio_files import decode_here
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,13 +28,10 @@ RATE = 44100
 
 
 def separated(
-    separator: Separator, song: Samples, size: int = 30_000, high: HighFrequencies = "mixture"
+    separator: Separator, song: Samples, size: int = 30_000, high: HighFrequencies = "average"
 ) -> dict[str, Samples]:
-    def blocks() -> Iterator[Samples]:
-        return (song[start : start + size] for start in range(0, len(song), size))
-
-    parts = list(separator.stream(blocks, high_frequencies=high))
-    return {stem: np.concatenate([part[stem] for part in parts]) for stem in separator.spec.stems}
+    parts = list(separator.stream(ArraySong(song, size), high_frequencies=high))
+    return {stem: np.concatenate([part[stem] for part in parts]) for stem in parts[0]}
 
 
 def likeness(reference: Samples, other: Samples) -> float:
@@ -124,7 +121,7 @@ def test_a_changed_graph_is_refused(catalog: Catalog, tmp_path: Path) -> None:
         file.seek(100_000)
         file.write(b"\xff")
     with pytest.raises(WeightsCorrupt):
-        lite_model.load(spec, changed, threads=1)
+        lite_model.load(spec, changed, OnnxRuntime(), threads=1)
     with pytest.raises(WeightsUnavailable):
         load_separator(replace(spec, graph="models/none.onnx"), catalog, threads=1)
 
@@ -132,7 +129,7 @@ def test_a_changed_graph_is_refused(catalog: Catalog, tmp_path: Path) -> None:
 def test_importing_the_engine_imports_no_runtime() -> None:
     code = (
         "import sys, engine.separate, engine.registry, engine.models.lite, engine.warmup, engine.runtimes.onnx\n"
-        "print([name for name in ('onnxruntime', 'tensorflow', 'spleeter', 'av') if name in sys.modules])"
+        "print([name for name in ('onnxruntime', 'openvino', 'tensorflow', 'spleeter', 'av') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -14,7 +15,7 @@ import soundfile
 
 from engine.audio import Samples
 from engine.audio_io import DecodeLimits
-from engine.catalog import Catalog, ModelSpec
+from engine.catalog import Catalog
 from engine.errors import (
     AudioTooLong,
     AudioUndecodable,
@@ -22,12 +23,13 @@ from engine.errors import (
     EngineError,
     SeparationCancelled,
 )
-from engine.models.base import Blocks, HighFrequencies, Separator
-from engine.runtimes.base import RuntimeInfo
+from engine.formats import WAV_24, WAV_FLOAT, BitDepth, OutputFormat
+from engine.models.base import Separator
 from engine.separate import Progress, separate
-from engine.sink import BitDepth, DirectorySink, NullSink
+from engine.sink import DirectorySink, NullSink
 from engine.warmup import warm
 from tests.engine.audio_files import decode_here, encode
+from tests.engine.passing import Passing
 
 LIMITS = DecodeLimits(seconds=300)
 SONGS = [
@@ -40,25 +42,6 @@ SONGS = [
     ("song.m4a", "aac", 22050, "stereo"),
     ("surround.wav", "pcm_s24le", 48000, "5.1"),
 ]
-
-
-class Passing:
-    """Gives each stem a share of the song: the pipeline without a network."""
-
-    def __init__(self, spec: ModelSpec, shares: Mapping[str, float]) -> None:
-        self.spec, self.shares = spec, shares
-        self.runtime = RuntimeInfo("none", "0", "none", "f32", 1)
-        self.weights_sha256 = ""
-        self.failure: EngineError | None = None
-
-    def stream(self, song: Blocks, *, high_frequencies: HighFrequencies = "mixture") -> Iterator[Mapping[str, Samples]]:
-        for block in song():
-            if self.failure is not None:
-                raise self.failure
-            yield {stem: block * np.float32(share) for stem, share in self.shares.items()}
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -83,7 +66,7 @@ def test_stems_have_the_songs_rate_and_length_and_sum_to_it(
     whole = np.resize(music[:, :1], (rate * 2 + 17, channels)) * np.float32(0.3)
     song = encode(tmp_path / name, whole, rate, codec, layout)
     here, here_rate = decode_here(song)
-    sink = DirectorySink(tmp_path / "stems", 24)
+    sink = DirectorySink(tmp_path / "stems", WAV_24)
     receipt = separate(song, lite, sink, limits=LIMITS)
     assert receipt.frames_in == receipt.frames_out == len(here)
     stems = []
@@ -125,7 +108,7 @@ def test_a_real_song(lite: Separator, warmup: Path, tmp_path: Path) -> None:
     document = json.loads(json.dumps(receipt.to_json()))
     assert document["model"] == "lite"
     assert document["weights_sha256"] == lite.spec.graph_sha256
-    assert document["runtime"]["name"] == "onnxruntime"
+    assert document["runtime"]["name"] == lite.runtime.name
     assert document["rate"] == rate
     assert document["decoded_seconds"] == pytest.approx(len(song) / rate)
     assert document["stems"]["vocals"]["peak"] == pytest.approx(np.abs(vocals).max(), abs=1e-4)
@@ -134,7 +117,7 @@ def test_a_real_song(lite: Separator, warmup: Path, tmp_path: Path) -> None:
     )
     assert [warning["code"] for warning in document["warnings"]] == ["clipped"]
     assert document["stems"]["accompaniment"]["clipped_samples"] == pytest.approx(np.count_nonzero(clipped), abs=3)
-    assert set(document["seconds"]) == {"probe", "decode", "model", "write", "total"}
+    assert set(document["seconds"]) == {"probe", "decode", "spectra", "network", "inverse", "write", "total"}
 
     fractions = [progress.fraction for progress in said]
     assert fractions == sorted(fractions)
@@ -142,7 +125,7 @@ def test_a_real_song(lite: Separator, warmup: Path, tmp_path: Path) -> None:
 
 
 def test_average_leaves_the_last_stem_alone(passing: Passing, warmup: Path, tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path / "stems", "float")
+    sink = DirectorySink(tmp_path / "stems", WAV_FLOAT)
     receipt = separate(warmup, passing, sink, limits=LIMITS, high_frequencies="average")
     assert receipt.stems["accompaniment"].rms_dbfs is None
     assert receipt.residual_dbfs is not None
@@ -154,7 +137,7 @@ def test_too_loud_is_clipped_and_counted(depth: BitDepth, catalog: Catalog, tmp_
     song = tmp_path / "song.wav"
     soundfile.write(song, music, 44100, subtype="FLOAT")
     loud = Passing(catalog["lite"], {"vocals": 4.0, "accompaniment": 0.0})
-    sink = DirectorySink(tmp_path / "stems", depth)
+    sink = DirectorySink(tmp_path / "stems", OutputFormat("wav", depth))
     receipt = separate(song, loud, sink, limits=LIMITS, high_frequencies="average")
     vocals, _ = soundfile.read(sink.path("vocals"), dtype="float32")
     expected = music * 4
@@ -169,11 +152,30 @@ def test_float_stems_are_not_clipped(catalog: Catalog, tmp_path: Path, music: Sa
     song = tmp_path / "song.wav"
     soundfile.write(song, music, 44100, subtype="FLOAT")
     loud = Passing(catalog["lite"], {"vocals": 4.0, "accompaniment": 0.0})
-    sink = DirectorySink(tmp_path / "stems", "float")
+    sink = DirectorySink(tmp_path / "stems", WAV_FLOAT)
     receipt = separate(song, loud, sink, limits=LIMITS)
     vocals, _ = soundfile.read(sink.path("vocals"), dtype="float32")
     np.testing.assert_array_equal(vocals, music * 4)
     assert receipt.stems["vocals"].clipped_samples == 0
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"start_seconds": -1.0},
+        {"start_seconds": float("nan")},
+        {"duration_seconds": -1.0},
+        {"duration_seconds": float("inf")},
+        {"start_patch": -1},
+        {"patches": -1},
+        {"gain_db": float("nan")},
+        {"gain_db": 1000.0},
+    ],
+    ids=str,
+)
+def test_what_can_not_be_asked_for(option: dict[str, Any], passing: Passing, warmup: Path) -> None:
+    with pytest.raises(ValueError, match=r"part|Patches"):
+        separate(warmup, passing, NullSink(), limits=LIMITS, **option)
 
 
 def test_warnings_say_what_was_odd(passing: Passing, example: Path, tmp_path: Path) -> None:
@@ -274,7 +276,7 @@ def test_two_songs_at_once_are_the_same_as_one(lite: Separator, warmup: Path, tm
 
 
 def test_large_results_become_rf64(tmp_path: Path) -> None:
-    sink = DirectorySink(tmp_path, "float")
+    sink = DirectorySink(tmp_path, WAV_FLOAT)
     stems: Sequence[str] = ["vocals"]
     sink.open(192_000, 2, stems, 600_000_000)
     sink.write("vocals", np.zeros((10, 2), np.float32))

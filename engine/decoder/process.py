@@ -1,0 +1,69 @@
+"""The decoder's process, as the side that starts it holds it: two pipes, and its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+START = "import sys; sys.path.append(sys.argv[1]); from engine.decoder.child import main; main()"
+# -I: neither the working directory nor the environment can lend it modules. BLAS would start threads, each
+# with address space of its own, for a matrix of two columns.
+COMMAND = [sys.executable, "-I", "-B", "-c", START, str(ROOT)]
+ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+PIPE_BYTES = 2**20
+
+
+class DecoderProcess:
+    """Started at once; serves one song. It ends with `end`, or by itself when this process does."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=ENVIRONMENT,
+            cwd="/",
+            start_new_session=True,
+            bufsize=0,
+            pipesize=PIPE_BYTES,
+        )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self.pid = self._process.pid
+        self.pipe = self._stdout.fileno()
+
+    def send(self, message: Mapping[str, object]) -> None:
+        """One line, far smaller than the pipe. Raises BrokenPipeError when nobody reads it any more."""
+        self._stdin.write(json.dumps(message).encode() + b"\n")
+
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def wait(self) -> int:
+        """Its status once it has ended: negative for a signal."""
+        return self._process.wait()
+
+    def end(self) -> None:
+        """Kill it; nothing of it is left."""
+        if self._process.returncode is None:  # afterwards, its number may be another's
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._close()
+
+    def forget(self) -> None:
+        """In a forked process: it belongs to another, and lives as long as that one holds its pipes."""
+        self._process.returncode = 0
+        self._close()
+
+    def _close(self) -> None:
+        self._stdin.close()
+        self._stdout.close()

@@ -1,0 +1,114 @@
+"""A song's file as a model hears it: decoded by a child process, cut to the part that is wanted, resampled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.audio import AudioInfo, Samples
+from engine.audio_io import DecodeLimits, DecodeReport, decode
+from engine.dsp.resample import SegmentGrid
+from engine.sample_queue import SampleQueue
+from engine.stages import Stages
+from engine.tags import Tags
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which frames of a file, at its own rate, are the song: from `start` on, `frames` of them or all."""
+
+    start: int = 0
+    frames: int | None = None
+
+    @property
+    def end(self) -> int | None:
+        return None if self.frames is None else self.start + self.frames
+
+
+class SongFile:
+    """`engine.models.base.Song` over a file. `original` keeps what `blocks` decodes, from the song's frame
+    `first_frame` on, (frames, 1 or 2) at the song's rate, until the stems of the same moment are there."""
+
+    def __init__(
+        self,
+        source: Path,
+        info: AudioInfo,
+        model_rate: int,
+        limits: DecodeLimits,
+        part: Part,
+        first_frame: int,
+        stages: Stages,
+        check: Callable[[], None],
+        on_heard: Callable[[int], None],
+    ) -> None:
+        """`check` is called at every block and may raise; `on_heard` with the samples that `listen` has given."""
+        self.channels = 1 if info.channels == 1 else 2
+        self.original = SampleQueue(self.channels)
+        self.report: DecodeReport | None = None
+        """There once the file has been decoded to its end."""
+        self.tags: Tags | None = None
+        self.frames = first_frame
+        """Up to which frame of the song `blocks` has come."""
+        self._source, self._limits, self._part = source, limits, part
+        self._first_frame = first_frame
+        self._grid = SegmentGrid(info.rate, model_rate)
+        self._stages = stages
+        self._check, self._on_heard = check, on_heard
+        self._open: list[Generator[Samples]] = []
+
+    def close(self) -> None:
+        """End every decoder that still runs. An error's traceback would keep them open."""
+        for blocks in self._open:
+            blocks.close()
+
+    def listen(self) -> Iterator[Samples]:
+        heard = 0
+        for block in self._resampled(self._opened(0, followed=True), 0):
+            heard += len(block)
+            self._on_heard(heard)
+            yield block
+
+    def blocks(self, start: int = 0) -> Iterator[Samples]:
+        entry = self._grid.entry(start)
+        return self._resampled(self._remembered(self._opened(entry), entry), start)
+
+    def _resampled(self, blocks: Iterator[Samples], start: int) -> Iterator[Samples]:
+        stereo = (block if block.shape[1] == 2 else np.repeat(block, 2, axis=1) for block in blocks)
+        for block in self._grid.resampled(stereo, start):
+            self._check()
+            yield block
+
+    def _remembered(self, blocks: Iterator[Samples], position: int) -> Iterator[Samples]:
+        for block in blocks:
+            self.original.push(block[max(0, self._first_frame - position) :])
+            position += len(block)
+            self.frames = max(self._first_frame, position)
+            yield block
+
+    def _opened(self, start: int, *, followed: bool = False) -> Iterator[Samples]:
+        blocks = self._decoded(start, followed)
+        self._open.append(blocks)
+        return blocks
+
+    def _decoded(self, start: int, followed: bool) -> Generator[Samples]:
+        """The song's frames from `start` on."""
+        with decode(self._source, self._limits, followed=followed) as decoding:
+            self.tags = decoding.tags
+            position = self._part.start + start
+            blocks = decoding.blocks(position)
+            while (block := self._next(blocks)) is not None:
+                if self._part.end is not None:
+                    block = block[: self._part.end - position]
+                position += len(block)
+                if len(block):
+                    yield block
+                if position == self._part.end:
+                    break
+            self.report = decoding.report
+
+    def _next(self, blocks: Iterator[Samples]) -> Samples | None:
+        with self._stages.timing("decode"):
+            return next(blocks, None)
