@@ -36,7 +36,7 @@ def _rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
 def _default(field: FieldInfo) -> str:
     value: Any = field.default
     if isinstance(value, SecretStr):
-        return "(development only)"
+        return "(development only)" if value.get_secret_value() else "(none)"
     if isinstance(value, Path):
         value = value.relative_to(ROOT)
     return "(none)" if value in (None, "") else f"`{value}`"

@@ -9,21 +9,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
 
 from backend.auth.schemas import DEMO
 from backend.credit.service import shown
 from backend.db import Database
 from backend.settings import Settings, UnsafeSettings
 from backend.user import service as users
-from cli.client import Client, Refused
 from cli.inspect_stems import Finding, inspect
 from cli.logs import configure
 from cli.service_lock import running_at
 from cli.supervisor import CannotStart, Service
+from vocal_remover import Client, Progress, Task, VocalRemoverError
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,7 +42,7 @@ def demo(song: Path | None) -> int:
     try:
         with _service(settings) as url:
             _show(settings, url, song)
-    except (CannotStart, UnsafeSettings, DemoFailed, Refused) as error:
+    except (CannotStart, UnsafeSettings, DemoFailed, VocalRemoverError) as error:
         console.print(f"[red]✗[/red] {error}")
         return 1
     return 0
@@ -72,62 +72,52 @@ def _service(settings: Settings) -> Iterator[str]:
 
 
 def _show(settings: Settings, url: str, song: Path) -> None:
-    with Client(url) as client:
-        client.login(**DEMO)
-        before = client.balance()
-        if before["balance"] < before["price"]:
+    with Client(url, email=DEMO["email"], password=DEMO["password"]) as client:
+        before = client.credits()
+        if before.balance < before.price:
             _top_up(settings)
-            before = client.balance()
-        _done(f"Logged in as {DEMO['email']}, {before['balance']:g} credits")
+            before = client.credits()
+        _done(f"Logged in as {DEMO['email']}, {before.balance:g} credits")
 
         upload = client.upload(song)
-        _done(f"Sent {song.name}: {upload['duration']:.1f} s, {upload['rate']} Hz, costs {upload['price']:g} credits")
+        _done(f"Sent {song.name}: {upload.duration:.1f} s, {upload.rate} Hz, costs {upload.price:g} credits")
 
-        accepted = client.separate(upload["id"])
-        held = client.balance()
-        _done(f"Task {accepted['task_id']} with model {accepted['model']}: {held['held']:g} credits held")
-        _follow(client, accepted["task_id"])
-        task = client.task(accepted["task_id"])
-        if task["status"] != "completed":
-            raise DemoFailed(f"The task is {task['status']}: {task['error_message']}")
+        accepted = client.submit(upload)
+        _done(f"Task {accepted.id} with model {accepted.model}: {client.credits().held:g} credits held")
+        task = _follow(client, accepted.id)
 
-        receipt = task["receipt"]
+        receipt = task.receipt or {}
         _done(f"Separated at {receipt['real_time_factor']:.0f} times real time by {receipt['runtime']['name']}")
-        for stem in task["stems"]:
-            console.print(f"    {stem['path']}")
-        after = client.balance()
-        spent = before["balance"] - after["balance"]
-        _done(
-            f"Credits: {before['balance']:g} before, {spent:g} spent, {after['balance']:g} left, {after['held']:g} held"
-        )
-        if spent != upload["price"] or after["held"]:
+        for stem in task.stems:
+            console.print(f"    {stem.path}")
+        after = client.credits()
+        spent = before.balance - after.balance
+        _done(f"Credits: {before.balance:g} before, {spent:g} spent, {after.balance:g} left, {after.held:g} held")
+        if spent != upload.price or after.held:
             raise DemoFailed("The credits are not what was announced.")
         _check(client, task, song)
-        if task["model"] == "lite":
+        if task.model == "lite":
             console.print(
                 "    The small embedded model made this. For the published Spleeter weights (73 MB): "
                 "vocal-remover models pull"
             )
 
 
-def _follow(client: Client, task_id: str) -> None:
+def _follow(client: Client, task_id: str) -> Task:
     columns = (TextColumn("    {task.description:<12}"), BarColumn(40), TextColumn("{task.percentage:>3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        bar = progress.add_task("queued", total=1.0)
-        for event in client.events(task_id):
-            label = event.get("stage") or event["status"]
-            done = 1.0 if event["status"] == "completed" else event.get("progress", 0.0)
-            progress.update(bar, completed=done, description=label)
+    with Bars(*columns, TimeElapsedColumn(), console=console) as bars:
+        bar = bars.add_task("queued", total=1.0)
+
+        def show(told: Progress) -> None:
+            bars.update(bar, completed=told.progress, description=told.stage or told.status)
+
+        return client.wait(task_id, on_progress=show)
 
 
-def _check(client: Client, task: dict[str, Any], song: Path) -> None:
+def _check(client: Client, task: Task, song: Path) -> None:
     """Download the stems as a client would, and hold them against the song."""
     with tempfile.TemporaryDirectory() as folder:
-        stems = {}
-        for stem in task["stems"]:
-            stems[stem["name"]] = Path(folder) / f"{stem['name']}.wav"
-            client.download(stem["url"], stems[stem["name"]])
-        findings = inspect(song, stems)
+        findings = inspect(song, client.download(task, folder))
     for finding in findings:
         _tell(finding)
     if not all(finding.ok for finding in findings):

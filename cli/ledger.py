@@ -8,7 +8,7 @@ from backend.credit import service as credit
 from backend.db import Database
 from backend.settings import Settings
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.callback()

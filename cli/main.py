@@ -2,36 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
-from sqlalchemy.exc import OperationalError
+from typer.core import TyperGroup
 
-from cli import ledger, models, people
+MODULES = {
+    "separate": "Separate songs on this machine, without the service.",
+    "models": "Models and their weights.",
+    "ledger": "The credits' ledger.",
+    "users": "Accounts.",
+}
+"""Commands that are modules of their own, by what the list of commands says of them."""
+NAMES = {"users": "people"}
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
-app.add_typer(models.app, name="models", help="Models and their weights.")
-app.add_typer(ledger.app, name="ledger", help="The credits' ledger.")
-app.add_typer(people.app, name="users", help="Accounts.")
+
+class Commands(TyperGroup):
+    """Loads a module when its command is used: separating songs here needs no web and no database."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*super().list_commands(ctx), *MODULES]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in MODULES:
+            return super().get_command(ctx, cmd_name)
+        module = import_module(f"cli.{NAMES.get(cmd_name, cmd_name)}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        command.short_help = MODULES[cmd_name]
+        return command
+
+
+app = typer.Typer(
+    cls=Commands, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 
 
 def main() -> None:
     """The command's entry: what an operator can mend is said in a sentence, not in a traceback."""
     try:
         app(prog_name="vocal-remover")
-    except ValidationError as error:
+    except Exception as error:
+        sentences = list(_mendable(error))
+        if not sentences:
+            raise
+        for sentence in sentences:
+            typer.echo(sentence, err=True)
+        raise SystemExit(1) from error
+
+
+def _mendable(error: Exception) -> Iterator[str]:
+    if isinstance(error, (PermissionError, FileNotFoundError, NotADirectoryError)):
+        yield f"{error.filename}: {error.strerror}. VR_DATA_DIR names the data folder."
+        return
+    from pydantic import ValidationError
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, ValidationError):
         for fault in error.errors():
             name = "__".join(str(part).upper() for part in fault["loc"])
-            typer.echo(f"VR_{name}: {fault['msg'].removeprefix('Value error, ')}", err=True)
-    except OperationalError as error:
-        typer.echo(f"The database can't be reached: {error.orig}", err=True)
-    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
-        typer.echo(f"{error.filename}: {error.strerror}. VR_DATA_DIR names the data folder.", err=True)
-    else:
-        return
-    raise SystemExit(1)
+            yield f"VR_{name}: {fault['msg'].removeprefix('Value error, ')}"
+    elif isinstance(error, OperationalError):
+        yield f"The database can't be reached: {error.orig}"
 
 
 @app.command()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
@@ -17,7 +20,7 @@ ADVICE = (
     "VR_ENGINE__WEIGHTS_LOCAL."
 )
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")
@@ -53,3 +56,35 @@ def pull(model: str = typer.Argument("spleeter:2stems", help="Id of a model.")) 
         typer.echo(f"{error}\n{ADVICE}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{model} is ready in {folder}")
+
+
+@app.command()
+def export(
+    directory: Annotated[Path, typer.Argument(help="The model repository; it is made, or added to.")],
+    model: Annotated[list[str] | None, typer.Option(help="Id of a model; by default every one that is ready.")] = None,
+    max_batch: Annotated[
+        int,
+        typer.Option(min=1, help="Songs' patches that the server may batch. With 1 samples never depend on others."),
+    ] = 8,
+) -> None:
+    """Write models as a Triton model repository, for a server that the runtime `kserve` speaks to."""
+    from engine.model_export import export_model  # with it comes what builds graphs
+
+    settings = Settings()
+    configure(settings)
+    shelf = ModelShelf(settings)
+    try:
+        specs = [shelf.catalog[name] for name in model or ()] or [*filter(shelf.ready, shelf.catalog.values())]
+        for spec in specs:
+            folder = export_model(
+                spec,
+                shelf.catalog,
+                directory,
+                weights=shelf.weights.find(spec),
+                graph_cache=settings.data_dir / "models" / "graphs",
+                max_batch=max_batch,
+            )
+            typer.echo(f"{spec.id} is in {folder}")
+    except EngineError as error:
+        typer.echo(f"{error}\n{error.advice}", err=True)
+        raise typer.Exit(1) from error

@@ -23,13 +23,11 @@ def serve_api() -> None:
 
     settings = _safe_settings()
     _end_with_supervisor()
-    trusted = settings.limit.trusted_proxies
     uvicorn.run(
         "backend.app:app",
         host=settings.server.host,
         port=settings.server.port,
-        proxy_headers=bool(trusted),
-        forwarded_allow_ips=trusted or None,
+        proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
         timeout_graceful_shutdown=GRACE_SECONDS,
         access_log=False,
         log_config=None,
