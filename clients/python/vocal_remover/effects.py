@@ -1,0 +1,53 @@
+"""What a flow asks its client to do. A flow is a generator: it yields one of these and is sent the outcome.
+
+So the order of things is written once, and each client only knows how to do five things, with or without `await`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import httpx
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Send a request; gives the httpx.Response. Raises httpx.TransportError."""
+
+    request: httpx.Request
+    whole: bool
+    """Read its body at once. That of an error is always read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The next bytes of an open answer as they came; None at its end. Raises httpx.TransportError."""
+
+    response: httpx.Response
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Read no further. What is still open when a flow ends, its client closes."""
+
+    response: httpx.Response
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Work that takes a while or waits for a disk; gives what it returns."""
+
+    work: Callable[[], Any]
+
+
+Effect: TypeAlias = Open | Take | Close | Sleep | Do
+Flow: TypeAlias = Generator[Effect, Any, T]
