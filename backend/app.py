@@ -6,9 +6,12 @@ from fastapi import APIRouter, FastAPI
 
 from backend import docs_page, errors, health
 from backend.auth import endpoints as auth
+from backend.auth import password_endpoints as password
 from backend.body_limit import BodyLimit
 from backend.catalog import endpoints as catalog
 from backend.credit import endpoints as credit
+from backend.errors import describes
+from backend.key import endpoints as key
 from backend.lifespan import lifespan
 from backend.rate_limit import RateLimits
 from backend.request_id import RequestId
@@ -18,6 +21,7 @@ from backend.task import result_endpoints as result
 from backend.task.turns import Turns
 from backend.upload import endpoints as upload
 from backend.user import endpoints as user
+from backend.webhook import endpoints as webhook
 from backend.wiring import wire
 
 DESCRIPTION = """\
@@ -44,22 +48,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.wiring = wiring
     app.state.turns = Turns()
-    limits = RateLimits(wiring.settings.limit)
-    limits.install(app)
+    limits = RateLimits(wiring.settings)
     errors.install(app)
     docs_page.install(app)
     app.add_middleware(BodyLimit)
+    limits.install(app)
     app.add_middleware(RequestId)
 
-    api = APIRouter(prefix="/api/v1")
+    api = APIRouter(prefix="/api/v1", responses=describes(429))
     for router in (
         auth.routes(limits),
+        password.routes(limits),
+        key.router,
         user.router,
         upload.router,
         task.routes(limits),
         result.router,
         catalog.router,
         credit.router,
+        webhook.router,
     ):
         api.include_router(router)
     app.include_router(api)

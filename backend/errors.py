@@ -63,12 +63,19 @@ ENGINE_STATUS = {
     "audio_hostile": HTTPStatus.UNPROCESSABLE_ENTITY,
     "decoder_crashed": HTTPStatus.UNPROCESSABLE_ENTITY,
     "unknown_model": HTTPStatus.UNPROCESSABLE_ENTITY,
+    "output_unsupported": HTTPStatus.UNPROCESSABLE_ENTITY,
 }
 
 HTTP_ADVICE = {
     404: ("route_not_found", "See /docs for the routes that exist."),
     405: ("method_not_allowed", "See /docs for the methods of this route."),
     413: ("body_too_large", "Send less; songs go to POST /api/v1/uploads."),
+}
+
+LIMIT_HEADERS = {
+    "Retry-After": {"description": "Seconds to wait", "schema": {"type": "integer"}},
+    "RateLimit": {"description": "What is left under each limit, and when there is more", "schema": {"type": "string"}},
+    "RateLimit-Policy": {"description": "The limits that count for this sender", "schema": {"type": "string"}},
 }
 
 
@@ -101,9 +108,10 @@ class PublicFailure:
     @staticmethod
     async def problem(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, Problem)
-        return problem_response(
-            request, error.status, error.code, str(error), error.advice, headers=dict(error.headers)
-        )
+        headers, more = dict(error.headers), {}
+        if error.field is not None:
+            more["errors"] = [{"field": f"body.{error.field}", "message": str(error), "kind": error.code}]
+        return problem_response(request, error.status, error.code, str(error), error.advice, headers=headers, **more)
 
     @staticmethod
     async def engine(request: Request, error: Exception) -> JSONResponse:
@@ -197,6 +205,7 @@ def describes(*statuses: int) -> dict[int | str, dict[str, Any]]:
             "description": HTTPStatus(status).phrase,
             "model": ProblemBody,
             "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}},
+            **({"headers": LIMIT_HEADERS} if status == HTTPStatus.TOO_MANY_REQUESTS else {}),
         }
         for status in statuses
     }

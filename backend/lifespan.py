@@ -21,8 +21,10 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     wiring: Wiring = app.state.wiring
     wiring.settings.refuse_unsafe()
     to_thread.current_default_thread_limiter().total_tokens = THREADS
-    app.state.feed = Feed(wiring.database)
+    app.state.feed = Feed(wiring.database, wiring.settings.queue.plans)
     threading.Thread(target=wiring.bell.prepare, name="bell", daemon=True).start()
     yield
     await app.state.feed.close()
+    app.state.rate_limits.close()
+    wiring.mail.close()
     wiring.database.dispose()

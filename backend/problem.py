@@ -16,6 +16,8 @@ class Problem(Exception):
     code: ClassVar[str] = "internal_error"
     detail: ClassVar[str] = "Something went wrong on our side."
     advice: ClassVar[str] = "Try again; if it happens again, report the request_id."
+    field: ClassVar[str | None] = None
+    """Which field of the request's body it is about, where it is about one."""
     headers: Mapping[str, str] = {}
 
     def __init__(self, detail: str | None = None) -> None:

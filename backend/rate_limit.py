@@ -1,43 +1,86 @@
-"""How often somebody may knock: slowapi, counting in memory or in Redis.
+"""How often somebody may knock.
 
-Only decorated routes are limited. Counters of several API processes must live in Redis; when it is away,
-each process counts by itself until it is back.
+Every request but a probe counts for its client address; once it is known who asks, for the person, for the API
+key and for the tenant as well. Logging in and submitting have limits of their own (slowapi's decorators). Each
+answer says where its sender stands: `RateLimit` and `RateLimit-Policy` of draft-ietf-httpapi-ratelimit-headers-10.
 """
 
 from __future__ import annotations
 
-import math
+import functools
+import inspect
+import ipaddress
 import time
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+from uuid import UUID
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from limits import RateLimitItem, parse_many
+from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
 from slowapi import Limiter
 from slowapi.errors import RateLimitExceeded
-from slowapi.util import get_remote_address
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from backend.errors import problem_response
-from backend.settings import Limit
+from backend.problem import Problem
+from backend.rate_counters import PATIENCE_SECONDS, SteadyStorage
+from backend.settings import Settings
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
+PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
+"""An orchestrator's question must be answered, however often it is asked."""
+
+COUNTING_THREADS = 8
+QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is left to somebody under one policy."""
+
+    policy: str
+    quota: int
+    window: int
+    left: int
+    seconds: int
+    """Until there is more."""
+
+
+class TooManyRequests(Problem):
+    status = 429
+    code = "too_many_requests"
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(f"Too many requests: {standing.quota} in {standing.window} seconds are allowed.")
+        self.standing = standing
+        seconds = max(1, standing.seconds)
+        self.headers = {"Retry-After": str(seconds)}
+        self.wait = f"Wait {seconds} seconds, then send the same request again."
+
 
 class RateLimits:
-    """Decorators for endpoints (each must take `request: Request`)."""
+    """Decorators for endpoints (each a `def` that takes `request: Request`), and counts for everything else."""
 
-    def __init__(self, limit: Limit) -> None:
-        self._limit = limit
-        self._limiter = Limiter(
-            key_func=get_remote_address,
-            storage_uri=limit.storage,
-            strategy="moving-window",
-            in_memory_fallback_enabled=not limit.storage.startswith("memory"),
-        )
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.limit
+        self._slow = Limiter(key_func=_address, strategy="moving-window", **_storage(settings))
+        # Counters, not a list of times: a limit of thousands costs no more than one of ten.
+        self._wide = SlidingWindowCounterRateLimiter(self._slow.limiter.storage)
+        self._policies = {
+            name: _windows(name, getattr(self._limit, name)) for name in ("address", "user", "key", "tenant")
+        }
+        self._threads: CapacityLimiter | None = None
 
     def login(self, endpoint: Endpoint) -> Endpoint:
         """By client address, over all the ways to log in together."""
-        return self._shared(endpoint, self._limit.login, "login", get_remote_address)
+        return self._shared(endpoint, self._limit.login, "login", _address)
 
     def separate(self, endpoint: Endpoint) -> Endpoint:
         """By user, over all ways to submit together; one request with many songs counts once.
@@ -47,8 +90,38 @@ class RateLimits:
         return self._shared(endpoint, self._limit.separate, "separate", _by_user, _answered_before)
 
     def install(self, app: FastAPI) -> None:
-        app.state.limiter = self._limiter
-        app.add_exception_handler(RateLimitExceeded, self._exceeded)
+        """Before the middleware that gives requests their ids is added: that has to stand around this."""
+        app.state.limiter = self._slow
+        app.state.rate_limits = self
+        app.add_exception_handler(TooManyRequests, too_many)
+        app.add_middleware(CountRequests, limits=self)
+        if self._limit.trusted_proxies:
+            app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=self._limit.trusted_proxies)
+
+    def count(self, request: Request, policy: str, who: str) -> None:
+        """Raises TooManyRequests. May wait for the shared store: not for the event loop."""
+        standings: list[Standing] = _standings(request)
+        for name, item in self._policies[policy]:
+            allowed = self._wide.hit(item, policy, who)
+            standing = _standing(self._wide, name, item, policy, who)
+            standings.append(standing)
+            if not allowed:
+                raise TooManyRequests(standing)
+
+    async def count_address(self, request: Request) -> None:
+        """Raises TooManyRequests."""
+        if self._limit.storage == "memory://":
+            self.count(request, "address", _address(request))
+            return
+        # Threads of their own: those of the endpoints may all be busy just when it matters to refuse quickly.
+        self._threads = self._threads or CapacityLimiter(COUNTING_THREADS)
+        await to_thread.run_sync(self.count, request, "address", _address(request), limiter=self._threads)
+
+    def close(self) -> None:
+        store = self._slow.limiter.storage
+        close = getattr(store.shared if isinstance(store, SteadyStorage) else store, "close", None)
+        if close is not None:
+            close()
 
     def _shared(
         self,
@@ -58,23 +131,132 @@ class RateLimits:
         key: Callable[[Request], str],
         exempt_when: Callable[[Request], bool] | None = None,
     ) -> Endpoint:
-        shared = self._limiter.shared_limit(limit, scope=scope, key_func=key, exempt_when=exempt_when)
-        limited: Endpoint = shared(endpoint)
-        return limited
+        # slowapi would ask its store in the event loop.
+        assert not inspect.iscoroutinefunction(endpoint), "limited endpoints run in a thread"
 
-    async def _exceeded(self, request: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RateLimitExceeded)
-        item, arguments = request.state.view_rate_limit
-        reset = self._limiter.limiter.get_window_stats(item, *arguments).reset_time
-        seconds = max(1, math.ceil(reset - time.time()))
-        return problem_response(
-            request,
-            429,
-            "too_many_requests",
-            f"Too many requests: {item.amount} in {item.get_expiry()} seconds are allowed.",
-            f"Wait {seconds} seconds, then send the same request again.",
-            headers={"Retry-After": str(seconds)},
-        )
+        @functools.wraps(endpoint)
+        def passed(*args: Any, **kwargs: Any) -> Any:
+            request: Request = kwargs["request"]
+            if getattr(request.state, "view_rate_limit", None) is not None:  # it is not exempt
+                self._note(request, scope)
+            return endpoint(*args, **kwargs)
+
+        limited = self._slow.shared_limit(limit, scope=scope, key_func=key, exempt_when=exempt_when)(passed)
+
+        @functools.wraps(endpoint)
+        def knock(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return limited(*args, **kwargs)
+            except RateLimitExceeded:
+                raise TooManyRequests(self._note(kwargs["request"], scope)) from None
+
+        return cast(Endpoint, knock)
+
+    def _note(self, request: Request, policy: str) -> Standing:
+        """What slowapi has just found out."""
+        item, identifiers = request.state.view_rate_limit
+        standing = _standing(self._slow.limiter, policy, item, *identifiers)
+        _standings(request).append(standing)
+        return standing
+
+
+class CountRequests:
+    """ASGI middleware: counts a request for its address, and writes where its sender stands into the answer."""
+
+    def __init__(self, app: ASGIApp, limits: RateLimits) -> None:
+        self.app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+
+        async def send_with_standing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in fields(_standings(request)):
+                    headers[name] = value
+            await send(message)
+
+        try:
+            await self._limits.count_address(request)
+        except TooManyRequests as refusal:
+            response = await too_many(request, refusal)
+            await response(scope, receive, send_with_standing)
+        else:
+            await self.app(scope, receive, send_with_standing)
+
+
+def count_caller(request: Request, user_id: UUID, tenant_id: UUID, key_id: UUID | None = None) -> None:
+    """Once it is known who asks; raises TooManyRequests. A key counts for its owner, too."""
+    limits: RateLimits = request.app.state.rate_limits
+    if key_id is not None:
+        limits.count(request, "key", str(key_id))
+    limits.count(request, "user", str(user_id))
+    limits.count(request, "tenant", str(tenant_id))
+
+
+async def too_many(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TooManyRequests)
+    more = {"type": QUOTA_EXCEEDED, "violated-policies": [error.standing.policy]}
+    headers = dict(error.headers)
+    return problem_response(request, 429, error.code, str(error), error.wait, headers=headers, **more)
+
+
+def fields(standings: list[Standing]) -> Iterator[tuple[str, str]]:
+    """The two response fields: lists of structured-field strings with parameters."""
+    if standings:
+        yield "RateLimit-Policy", ", ".join(f'"{each.policy}";q={each.quota};w={each.window}' for each in standings)
+        yield "RateLimit", ", ".join(f'"{each.policy}";r={each.left};t={each.seconds}' for each in standings)
+
+
+def _standings(request: Request) -> list[Standing]:
+    found: list[Standing] | None = getattr(request.state, "standings", None)
+    if found is None:
+        request.state.standings = found = []
+    return found
+
+
+def _standing(limiter: RateLimiter, name: str, item: RateLimitItem, *identifiers: str) -> Standing:
+    reset, left = limiter.get_window_stats(item, *identifiers)
+    # Rounded up, and at a whole second to the next: who comes exactly then would be a moment early.
+    seconds = max(0, int(reset - time.time()) + 1)
+    return Standing(name, item.amount, item.get_expiry(), max(0, left), seconds)
+
+
+def _windows(policy: str, limit: str) -> list[tuple[str, RateLimitItem]]:
+    """A limit may have several windows (`10 per second; 200 per minute`): each is a policy of its own."""
+    items = parse_many(limit)
+    return [(policy if len(items) == 1 else f"{policy}-{item.get_expiry()}s", item) for item in items]
+
+
+def _storage(settings: Settings) -> dict[str, Any]:
+    """slowapi's arguments. A store that others share is kept behind one that survives its absence."""
+    shared = settings.limit.storage
+    if shared == "memory://":
+        return {"storage_uri": shared}
+    options: dict[str, Any] = {"shared": shared}
+    if shared == "sqlite://":
+        options["shared"] = f"sqlite://{(settings.data_dir / 'limits.db').absolute()}"
+    elif shared.startswith("redis"):
+        options |= {"socket_connect_timeout": PATIENCE_SECONDS, "socket_timeout": PATIENCE_SECONDS}
+    return {"storage_uri": "steady://", "storage_options": options}
+
+
+def _address(request: Request) -> str:
+    """The client's address; of IPv6 the network of 64 bits, of which one customer has all addresses."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host or "unknown"
+    if address.version == 6:
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)
 
 
 def _by_user(request: Request) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from backend.catalog.service import ModelShelf
 from backend.db import Database
+from backend.mail import Mailer
 from backend.queue import Bell
 from backend.settings import Settings
 from backend.storage import LocalStorage
@@ -18,6 +19,7 @@ class Wiring:
     storage: LocalStorage
     bell: Bell
     models: ModelShelf
+    mail: Mailer
 
 
 def wire(settings: Settings) -> Wiring:
@@ -27,4 +29,5 @@ def wire(settings: Settings) -> Wiring:
         storage=LocalStorage(settings.data_dir, settings.sample_dir),
         bell=Bell(settings),
         models=ModelShelf(settings),
+        mail=Mailer(settings),
     )

@@ -27,8 +27,7 @@ def environment(data_dir: Path, **changes: str) -> dict[str, str]:
     own = {
         "VR_DATA_DIR": str(data_dir),
         "VR_SERVER__PORT": str(free_port()),
-        "VR_LIMIT__SEPARATE": FAST,
-        "VR_LIMIT__LOGIN": FAST,
+        **{f"VR_LIMIT__{policy}": FAST for policy in ("ADDRESS", "USER", "KEY", "TENANT", "SEPARATE", "LOGIN")},
     }
     return inherited | own | changes
 

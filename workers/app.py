@@ -17,6 +17,7 @@ from backend.queue import SEPARATE, celery_app
 from backend.settings import Settings
 from backend.wiring import wire
 from backend.worker.service import worker_name
+from workers.deliver import Deliverer
 from workers.room import EngineRoom
 from workers.separate import work
 from workers.sweep import Sweep
@@ -46,19 +47,23 @@ def separate_next() -> None:
 
 
 class Keeper(bootsteps.StartStopStep):
-    """Heartbeat and sweep on the worker's timer, in its main process."""
+    """Heartbeat and sweep on the worker's timer, and the delivery of webhooks, in its main process."""
 
     requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
-        self._sweep = Sweep(wire(settings), worker_name(settings))
+        wiring = wire(settings)
+        self._sweep = Sweep(wiring, worker_name(settings))
+        self._deliverer = Deliverer(wiring.database, settings.webhook)
 
     def start(self, worker: Any) -> None:
         worker.timer.call_repeatedly(settings.worker.heartbeat_seconds, self._sweep.heartbeat)
         worker.timer.call_repeatedly(settings.worker.sweep_seconds, self._look, (worker,))
+        self._deliverer.start()
 
     def stop(self, worker: Any) -> None:
+        self._deliverer.stop()
         self._sweep.stop()
 
     def _look(self, worker: Any) -> None:

@@ -102,6 +102,8 @@ class EngineRoom:
             threads=self.settings.threads,
             weights_path=weights,
             runtime=engine.runtime,
+            precision=engine.precision,
+            kserve_url=engine.kserve_url or None,
             graph_cache=self.settings.data_dir / "models" / "graphs",
             spleeter_python=engine.spleeter_python,
         )

@@ -15,9 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend import storage as keys
 from backend.db import is_unreachable
-from backend.task import lifecycle
+from backend.task import lifecycle, options
 from backend.task.lifecycle import Claim, StoredFile
 from backend.upload.service import GRACE_SECONDS, decode_limits
+from engine.chosen_stems import ChosenStems
 from engine.errors import EngineError, SeparationCancelled
 from engine.separate import Progress, separate
 from engine.sink import DirectorySink
@@ -39,7 +40,7 @@ OUT_OF_MEMORY = ("out_of_memory", "The worker ran out of memory.")
 def work(room: EngineRoom) -> bool:
     """Claim the next task and bring it to its end; False when there was nothing to do."""
     settings = room.settings.worker
-    claim = lifecycle.claim(room.wiring.database, room.name, settings.lease_seconds)
+    claim = lifecycle.claim(room.wiring.database, room.name, settings.lease_seconds, room.wiring.settings.queue.plans)
     if claim is None:
         return False
     log.info("task %s attempt %d: %s with %s", claim.task_id, claim.attempt, claim.source_name, claim.model)
@@ -78,19 +79,26 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
 
     limits = decode_limits(room.settings, claim.source.seconds + GRACE_SECONDS)
     with wiring.storage.incoming(room.name) as folder, room.separator(claim.model) as separator:
+        wish = options.from_row(claim.options, separator.spec.stems)
+        sink = DirectorySink(folder, wish.format)
         receipt = separate(
             wiring.storage.path(claim.source_key),
             separator,
-            DirectorySink(folder),
+            ChosenStems(sink, wish.stems),
             limits=limits,
             info=claim.source,
-            high_frequencies=claim.options.get("high_frequencies", "mixture"),
+            high_frequencies=wish.high_frequencies,
+            gain_db=wish.gain_db,
+            start_seconds=wish.start,
+            duration_seconds=wish.duration,
             on_progress=tell,
             cancelled=lease.interrupted,
         ).to_json()
-        (folder / "receipt.json").write_text(json.dumps(receipt, indent=1), encoding="utf-8")
-        names = [*(f"{stem}.wav" for stem in separator.spec.stems), "receipt.json"]
-        files = [_store(room, claim, folder / name) for name in names]
+        written = folder / "receipt.json"
+        written.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
+        media_type = wish.format.media_type
+        files = [_store(room, claim, "stem", stem, sink.path(stem), media_type) for stem in wish.stems]
+        files.append(_store(room, claim, "receipt", "receipt", written, "application/json"))
     lease.end()
     if _persist(lambda: lifecycle.complete(wiring.database, claim, receipt, files)):
         _remove_other_attempts(room, claim)
@@ -100,15 +108,13 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         _remove_files(room, claim)
 
 
-def _store(room: EngineRoom, claim: Claim, file: Path) -> StoredFile:
+def _store(room: EngineRoom, claim: Claim, kind: str, name: str, file: Path, media_type: str) -> StoredFile:
     key = keys.output_key(claim.source_name, claim.task_id, claim.attempt, file.name)
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     size = file.stat().st_size
     room.wiring.storage.adopt(file, key)
-    if file.suffix == ".json":
-        return StoredFile("receipt", "receipt", key, "application/json", size, digest)
-    return StoredFile("stem", file.stem, key, "audio/wav", size, digest)
+    return StoredFile(kind, name, key, media_type, size, digest)
 
 
 def _interrupted(room: EngineRoom, claim: Claim, lease: Lease) -> None:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend import storage as keys
+from backend.auth import service as auth
 from backend.idempotency import service as idempotency
 from backend.models import Task
 from backend.models.task import FINISHED
 from backend.task import lifecycle
 from backend.ticket import service as tickets
+from backend.webhook import outbox
 from backend.wiring import Wiring
 from backend.worker import service as workers
 
@@ -79,6 +81,8 @@ class Sweep:
         with self._wiring.database.write() as session:
             idempotency.forget_old(session)
             tickets.forget_expired(session)
+            outbox.forget_old(session, self._wiring.settings.webhook.keep_days)
+            auth.forget_old(session, self._wiring)
         self._wiring.storage.remove_abandoned()
 
     def _after_rescue(self, tasks: list[Task]) -> None:

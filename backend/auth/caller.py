@@ -1,24 +1,67 @@
-"""Who is calling: the dependency that every protected route has."""
+"""Who is calling, and what they may do: the dependency that every protected route has.
+
+A route says what it needs by the type of its caller. A login may do all that its person may; an API key only what it
+was made for.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, get_args
 from uuid import UUID
 
-from fastapi import Depends, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, OAuth2PasswordBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import (
+    APIKeyHeader,
+    HTTPAuthorizationCredentials,
+    HTTPBearer,
+    OAuth2PasswordBearer,
+    SecurityScopes,
+)
 
-from backend.auth import token
+from backend.auth import service, token
 from backend.auth.token import TokenRefused
+from backend.key import service as keys
+from backend.models.api_key import Permission
+from backend.problem import Problem
+from backend.rate_limit import count_caller
 from backend.sessions import WiringOf
 from backend.tenant.scope import Scope
-from backend.user import service as users
 from backend.wiring import Wiring
 
-# Two schemes for the docs page's Authorize button: a log-in form, or a token pasted in.
-form_scheme = OAuth2PasswordBearer(tokenUrl="/api/v1/token", scheme_name="Login", auto_error=False)
-bearer_scheme = HTTPBearer(scheme_name="Token", bearerFormat="JWT", auto_error=False)
+EVERYTHING = frozenset(get_args(Permission))
+SCOPES = {
+    "read": "See tasks, songs, results and credits",
+    "separate": "Send songs, order, cancel and delete",
+    "admin": "Manage the account: keys, webhooks",
+}
+
+# For the document and its Authorize button: a log-in form, a token pasted in, or an API key after the word `Key`.
+# None of them refuses: `authenticate` does, with a problem body.
+form_scheme = OAuth2PasswordBearer(tokenUrl="/api/v1/token", scheme_name="Login", scopes=SCOPES, auto_error=False)
+bearer_scheme = HTTPBearer(
+    scheme_name="Token", bearerFormat="JWT", description="An access token or an API key", auto_error=False
+)
+key_scheme = APIKeyHeader(
+    name="Authorization", scheme_name="Key", description="`Key` and an API key: `Key vrk_…`", auto_error=False
+)
+
+
+class ScopeMissing(Problem):
+    status = 403
+    code = "scope_missing"
+    advice = "Use an API key that was made with this scope, or log in."
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(f"This API key was not made for `{needed}`.")
+        self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
+
+
+class LoginNeeded(Problem):
+    status = 403
+    code = "login_needed"
+    detail = "This is for somebody who has logged in; an API key does not do."
+    advice = "Log in with POST /api/v1/login and send its access token."
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +70,95 @@ class Caller:
     tenant_id: UUID
     email: str
     role: str
+    session_id: UUID | None = None
+    """Of somebody who has logged in."""
+    key_id: UUID | None = None
+    """Of a program that shows an API key."""
+    permissions: frozenset[str] = EVERYTHING
+    email_verified: bool = False
 
     @property
     def scope(self) -> Scope:
         return Scope(self.tenant_id, self.user_id)
 
 
-def authenticate(request: Request, wiring: Wiring, bearer: HTTPAuthorizationCredentials | None) -> Caller:
-    """Raises TokenRefused without a valid token of an active user."""
-    if bearer is None:
+def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Caller:
+    """Raises TokenRefused, TooManyRequests, ScopeMissing."""
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    shown = shown.strip()
+    if scheme.lower() not in ("bearer", "key"):
         raise TokenRefused
-    claims = token.read(wiring.settings.auth, bearer.credentials)
-    with wiring.database.read() as session:
-        member = users.member(session, claims.user_id, claims.tenant_id)
-    if member is None:
+    if shown.startswith(keys.MARK):
+        caller = _with_key(wiring, shown)
+    elif scheme.lower() == "bearer":
+        caller = _with_token(wiring, shown)
+    else:
         raise TokenRefused
-    caller = Caller(claims.user_id, claims.tenant_id, member.email, member.role)
-    request.state.caller = caller  # the rate limits count by user
+    request.state.caller = caller  # submissions are counted by user
+    count_caller(request, caller.user_id, caller.tenant_id, caller.key_id)
+    # A route that names nothing is closed to keys, not open.
+    for scope in needed.scopes or sorted(EVERYTHING):
+        if scope not in caller.permissions:
+            raise ScopeMissing(scope)
     return caller
 
 
+def _with_token(wiring: Wiring, shown: str) -> Caller:
+    claims = token.read(wiring.settings.auth, shown)
+    with wiring.database.read() as session:
+        present = service.present(session, claims)
+    if present is None:
+        raise TokenRefused
+    return Caller(
+        claims.user_id,
+        claims.tenant_id,
+        present.email,
+        present.role,
+        session_id=claims.session_id,
+        email_verified=present.email_verified,
+    )
+
+
+def _with_key(wiring: Wiring, shown: str) -> Caller:
+    holder = keys.holder(wiring.database, shown)
+    if holder is None:
+        raise TokenRefused
+    key = holder.key
+    permissions = frozenset(key.scopes.split())
+    return Caller(
+        key.user_id,
+        key.tenant_id,
+        holder.email,
+        holder.role,
+        key_id=key.id,
+        permissions=permissions,
+        email_verified=holder.email_verified,
+    )
+
+
+Form = Annotated[str | None, Depends(form_scheme)]
+Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
+Key = Annotated[str | None, Depends(key_scheme)]
+
+
 def current_caller(
-    request: Request,
-    wiring: WiringOf,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)],
-    _form: Annotated[str | None, Depends(form_scheme)],
+    request: Request, wiring: WiringOf, needed: SecurityScopes, _form: Form, _bearer: Bearer, _key: Key
 ) -> Caller:
-    return authenticate(request, wiring, bearer)
+    return authenticate(request, wiring, needed)
 
 
-CurrentCaller = Annotated[Caller, Depends(current_caller)]
+ReadingCaller = Annotated[Caller, Security(current_caller, scopes=["read"])]
+SeparatingCaller = Annotated[Caller, Security(current_caller, scopes=["separate"])]
+AdminCaller = Annotated[Caller, Security(current_caller, scopes=["admin"])]
+
+
+def logged_in(caller: AdminCaller) -> Caller:
+    """Raises LoginNeeded."""
+    if caller.session_id is None:
+        raise LoginNeeded
+    return caller
+
+
+LoggedIn = Annotated[Caller, Depends(logged_in)]
+CurrentCaller = AdminCaller
+"""A route that says nothing more is for logins and for keys that may do everything about the account."""

@@ -6,43 +6,73 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.security import OAuth2PasswordRequestForm
 
 from backend.auth import service
-from backend.auth.schemas import AccessToken, Login, Registration
+from backend.auth.caller import LoggedIn
+from backend.auth.schemas import AccessToken, Login, LogoutEverywhere, Refresh, Registration
+from backend.auth.service import Tokens
 from backend.errors import describes
 from backend.rate_limit import RateLimits
-from backend.sessions import WiringOf
+from backend.sessions import WiringOf, Writing
 from backend.wiring import Wiring
 
 
-def _token(wiring: Wiring, email: str, password: str) -> AccessToken:
-    access_token = service.login(wiring, email, password)
-    return AccessToken(access_token=access_token, expires_in=wiring.settings.auth.token_minutes * 60)
+def address_of(request: Request) -> str:
+    """The client's; a proxy's word for it is taken by the server, from proxies that are configured only."""
+    return request.client.host if request.client else ""
+
+
+def view(wiring: Wiring, tokens: Tokens) -> AccessToken:
+    seconds = wiring.settings.auth.token_minutes * 60
+    return AccessToken(access_token=tokens.access, expires_in=seconds, refresh_token=tokens.refresh)
 
 
 def login(request: Request, body: Login, wiring: WiringOf) -> AccessToken:
     """Exchange e-mail address and password for an access token.
 
-    Send it as `Authorization: Bearer <access_token>` with every other request.
+    Send it as `Authorization: Bearer <access_token>` with every other request. Before it expires, exchange the
+    refresh token for new ones with POST /refresh.
     """
-    return _token(wiring, body.email, body.password)
+    return view(wiring, service.login(wiring, body.email, body.password, address_of(request)))
 
 
 def login_form(
     request: Request, form: Annotated[OAuth2PasswordRequestForm, Depends()], wiring: WiringOf
 ) -> AccessToken:
     """The same as an OAuth2 form, for the Authorize button of this page."""
-    return _token(wiring, form.username, form.password)
+    return view(wiring, service.login(wiring, form.username, form.password, address_of(request)))
 
 
 def register(request: Request, body: Registration, wiring: WiringOf) -> AccessToken:
-    """Make an account of your own and log in to it."""
-    service.register(wiring, body.email, body.password)
-    return _token(wiring, body.email, body.password)
+    """Make an account of your own and log in to it. Some services want the code of an invitation."""
+    return view(wiring, service.register(wiring, body.email, body.password, body.invitation))
+
+
+def refresh(body: Refresh, wiring: WiringOf) -> AccessToken:
+    """Exchange a refresh token for a new access token and the next refresh token.
+
+    Each is good once. One that is shown again later was stolen from one of the two who have it: its login ends.
+    (Sent again within 10 seconds it gives the same next token, for answers that got lost.)
+    """
+    return view(wiring, service.renew(wiring, body.refresh_token))
+
+
+def logout(caller: LoggedIn, session: Writing) -> None:
+    """End this login: its access token and its refresh token are refused from now on."""
+    assert caller.session_id is not None
+    service.logout(session, caller.scope, caller.session_id)
+
+
+def logout_everywhere(caller: LoggedIn, session: Writing, body: LogoutEverywhere | None = None) -> None:
+    """End every login of yours, this one too."""
+    service.logout_everywhere(session, caller.user_id, also_keys=body is not None and body.keys)
 
 
 def routes(limits: RateLimits) -> APIRouter:
     router = APIRouter(tags=["account"])
-    refused = describes(401, 422, 429)
+    refused = describes(401, 422, 429, 503)
     router.post("/login", responses=refused)(limits.login(login))
     router.post("/token", responses=refused)(limits.login(login_form))
-    router.post("/register", status_code=201, responses=describes(403, 409, 422, 429))(limits.login(register))
+    router.post("/register", status_code=201, responses=describes(403, 409, 422, 429, 503))(limits.login(register))
+    router.post("/refresh", responses=describes(401, 422))(refresh)
+    router.post("/logout", status_code=204, responses=describes(401, 403))(logout)
+    router.post("/logout/everywhere", status_code=204, responses=describes(401, 403, 422))(logout_everywhere)
     return router

@@ -6,10 +6,14 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
 
 from backend.auth.password import LONGEST_PASSWORD
 
+Address = Annotated[str, StringConstraints(min_length=3, max_length=320)]
 Password = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_PASSWORD)]
 NewPassword = Annotated[str, StringConstraints(min_length=8, max_length=LONGEST_PASSWORD)]
+OpaqueToken = Annotated[str, StringConstraints(min_length=1, max_length=300)]
 
 DEMO = {"email": "test@example.com", "password": "password123"}
+
+ALSO_KEYS = "Revoke every API key of yours as well"
 
 
 class Login(BaseModel):
@@ -17,7 +21,7 @@ class Login(BaseModel):
         extra="forbid", json_schema_extra={"example": {"email": DEMO["email"], "password": DEMO["password"]}}
     )
 
-    email: Annotated[str, StringConstraints(min_length=3, max_length=320)]
+    email: Address
     password: Password
 
 
@@ -29,9 +33,53 @@ class Registration(BaseModel):
 
     email: EmailStr
     password: NewPassword
+    invitation: Annotated[str, StringConstraints(max_length=100)] | None = Field(
+        None, description="The code of an invitation, where registering needs one"
+    )
 
 
 class AccessToken(BaseModel):
     access_token: str
     token_type: str = "bearer"
-    expires_in: int = Field(description="Seconds until the token expires")
+    expires_in: int = Field(description="Seconds until the access token expires")
+    refresh_token: str = Field(description="Good once, for POST /refresh, which gives the next one")
+
+
+class Refresh(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    refresh_token: OpaqueToken
+
+
+class LogoutEverywhere(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    keys: bool = Field(False, description=ALSO_KEYS)
+
+
+class PasswordChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    current_password: Password
+    new_password: NewPassword
+    keys: bool = Field(False, description=ALSO_KEYS)
+
+
+class ForgottenPassword(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"email": "singer@example.com"}})
+
+    email: Address
+
+
+class PasswordReset(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    token: OpaqueToken = Field(description="From the letter")
+    new_password: NewPassword
+    keys: bool = Field(False, description=ALSO_KEYS)
+
+
+class MailToken(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    token: OpaqueToken = Field(description="From the letter")

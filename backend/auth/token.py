@@ -8,6 +8,7 @@ from uuid import UUID
 
 from jose import JWTError, jwt
 
+from backend.auth.keyring import accepted_key, signing_key
 from backend.clock import utc_now
 from backend.identity import new_id
 from backend.problem import Problem
@@ -20,8 +21,8 @@ LEEWAY_SECONDS = 30  # clocks of two API hosts
 class TokenRefused(Problem):
     status = 401
     code = "token_invalid"
-    detail = "The access token is missing, wrong or expired."
-    advice = "Log in with POST /api/v1/login and send `Authorization: Bearer <access_token>`."
+    detail = "The access token or API key is missing, wrong, expired or revoked."
+    advice = "Log in with POST /api/v1/login and send `Authorization: Bearer <access_token>`, or an API key."
     headers = {"WWW-Authenticate": "Bearer"}
 
 
@@ -29,6 +30,7 @@ class TokenRefused(Problem):
 class Claims:
     user_id: UUID
     tenant_id: UUID
+    session_id: UUID
 
 
 def issue(auth: Auth, claims: Claims) -> str:
@@ -36,13 +38,15 @@ def issue(auth: Auth, claims: Claims) -> str:
     body = {
         "sub": str(claims.user_id),
         "tenant": str(claims.tenant_id),
+        "sid": str(claims.session_id),
         "iss": auth.issuer,
         "aud": auth.audience,
         "iat": now,
         "exp": now + timedelta(minutes=auth.token_minutes),
         "jti": str(new_id()),
     }
-    return jwt.encode(body, auth.secret.get_secret_value(), algorithm=ALGORITHM)
+    kid, secret = signing_key(auth)
+    return jwt.encode(body, secret, algorithm=ALGORITHM, headers={"kid": kid})
 
 
 def read(auth: Auth, token: str) -> Claims:
@@ -51,12 +55,21 @@ def read(auth: Auth, token: str) -> Claims:
     try:
         body = jwt.decode(
             token,
-            auth.secret.get_secret_value(),
+            _secret_of(auth, token),
             algorithms=[ALGORITHM],
             audience=auth.audience,
             issuer=auth.issuer,
             options={**required, "leeway": LEEWAY_SECONDS},
         )
-        return Claims(user_id=UUID(body["sub"]), tenant_id=UUID(body["tenant"]))
+        return Claims(UUID(body["sub"]), UUID(body["tenant"]), UUID(body["sid"]))
     except (JWTError, KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise TokenRefused from error
+
+
+def _secret_of(auth: Auth, token: str) -> str:
+    """The header is the sender's: its `kid` only picks among our own secrets, and no key in it is looked at."""
+    header = jwt.get_unverified_header(token)
+    secret = accepted_key(auth, header.get("kid"))
+    if secret is None or header.get("alg") != ALGORITHM or "crit" in header:
+        raise TokenRefused  # `crit` asks for something that we don't know (RFC 7515, 4.1.11)
+    return secret

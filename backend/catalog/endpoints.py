@@ -2,17 +2,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller
 from backend.catalog.schemas import Model
 from backend.errors import describes
 from backend.sessions import Reading, WiringOf
 from backend.worker import service as workers
 
-router = APIRouter(tags=["models"], responses=describes(401))
+router = APIRouter(tags=["models"], responses=describes(401, 403))
 
 
 @router.get("/models")
-def models(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> list[Model]:
+def models(caller: ReadingCaller, session: Reading, wiring: WiringOf) -> list[Model]:
     """Every model, what it gives, its licence, and whether it is ready."""
     shelf = wiring.models
     default = shelf.choose(None).id

@@ -5,18 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller
 from backend.credit import service
 from backend.credit.schemas import Balance, Entry
 from backend.errors import describes
 from backend.paging import one_page
 from backend.sessions import Reading, WiringOf
 
-router = APIRouter(tags=["credits"], responses=describes(401))
+router = APIRouter(tags=["credits"], responses=describes(401, 403))
 
 
 @router.get("/credits")
-def credits(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Balance:
+def credits(caller: ReadingCaller, session: Reading, wiring: WiringOf) -> Balance:
     """Your balance, what is put aside, and the price list."""
     available, held = service.balance(session, caller.scope)
     price = wiring.settings.credit
@@ -32,7 +32,7 @@ def credits(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Balanc
 def entries(
     request: Request,
     response: Response,
-    caller: CurrentCaller,
+    caller: ReadingCaller,
     session: Reading,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     cursor: UUID | None = None,

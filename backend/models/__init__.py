@@ -1,11 +1,17 @@
 """One table per file; importing this package knows them all."""
 
 from backend.models.account import Account
+from backend.models.api_key import ApiKey
 from backend.models.artifact import Artifact
 from backend.models.base import Base
+from backend.models.credit_alert import CreditAlert
 from backend.models.event import Event
 from backend.models.idempotency import Idempotency
+from backend.models.invitation import Invitation
+from backend.models.login_guard import LoginGuard
+from backend.models.login_session import LoginSession
 from backend.models.membership import Membership
+from backend.models.pace import Pace
 from backend.models.step import Step
 from backend.models.task import Task
 from backend.models.tenant import Tenant
@@ -13,15 +19,24 @@ from backend.models.ticket import Ticket
 from backend.models.transfer import Transfer
 from backend.models.upload import Upload
 from backend.models.user import User
+from backend.models.webhook import Webhook
+from backend.models.webhook_attempt import WebhookAttempt
+from backend.models.webhook_delivery import WebhookDelivery
 from backend.models.worker import Worker
 
 __all__ = [
     "Account",
+    "ApiKey",
     "Artifact",
     "Base",
+    "CreditAlert",
     "Event",
     "Idempotency",
+    "Invitation",
+    "LoginGuard",
+    "LoginSession",
     "Membership",
+    "Pace",
     "Step",
     "Task",
     "Tenant",
@@ -29,5 +44,8 @@ __all__ = [
     "Transfer",
     "Upload",
     "User",
+    "Webhook",
+    "WebhookAttempt",
+    "WebhookDelivery",
     "Worker",
 ]

@@ -31,7 +31,7 @@ class Task(Base):
         ),
         CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
         CheckConstraint("price >= 0", name="price"),
-        Index("ix_task_queue", "status", "tenant_id", "id"),
+        Index("ix_task_queue", "status", "tenant_id", "id", "seconds"),
         Index("ix_task_history", "tenant_id", "user_id", "id"),
         Index("ix_task_served", "tenant_id", "claimed_at"),
         Index(None, "tenant_id", "upload_id"),

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id
 
@@ -12,4 +12,6 @@ class Tenant(Base):
 
     id: Mapped[Id]
     name: Mapped[str]
+    plan: Mapped[str] = mapped_column(default="standard", server_default="standard")
+    """Says how many turns it has in a round of the queue: `VR_QUEUE__PLANS`."""
     created_at: Mapped[Created]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from backend.models.base import Base, Created, Id
+from backend.models.base import Base, Created, Id, Millicredits
 
 
 class User(Base):
@@ -15,4 +17,7 @@ class User(Base):
     email: Mapped[str] = mapped_column(String(320), unique=True)
     password_hash: Mapped[str]
     active: Mapped[bool] = mapped_column(default=True)
+    email_verified_at: Mapped[datetime | None]
+    welcome_due: Mapped[Millicredits] = mapped_column(default=0, server_default="0")
+    """Credits that wait until the address is proven."""
     created_at: Mapped[Created]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -51,8 +51,9 @@ class _Listener:
 
 
 class Feed:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, plans: Mapping[str, int]) -> None:
         self._database = database
+        self._plans = plans
         self._listeners: set[_Listener] = set()
         self._poller: asyncio.Task[None] | None = None
 
@@ -97,7 +98,7 @@ class Feed:
 
     def _read(self, since: dict[UUID, int]) -> dict[UUID, repository.News]:
         with self._database.read() as session:
-            return repository.news(session, since)
+            return repository.news(session, since, self._plans)
 
 
 def _deliver(listener: _Listener, news: repository.News) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
+from backend.line import service as line
 from backend.models import Event, Task
 from backend.tenant.scope import serves_every_tenant
 
@@ -25,30 +26,32 @@ class News:
 
 
 @serves_every_tenant
-def news(session: Session, since: Mapping[UUID, int]) -> dict[UUID, News]:
+def news(session: Session, since: Mapping[UUID, int], plans: Mapping[str, int]) -> dict[UUID, News]:
     """For each task: its state now and its events after a number. Listeners were checked when they came."""
-    if len(since) > AT_ONCE:
-        ids = list(since)
-        parts = [{task_id: since[task_id] for task_id in ids[i : i + AT_ONCE]} for i in range(0, len(ids), AT_ONCE)]
-        return {task_id: told for part in parts for task_id, told in news(session, part).items()}
-    tasks = {
-        task.id: task for task in session.scalars(select(Task).where(Task.id.in_(since), Task.deleted_at.is_(None)))
-    }
-    events: dict[UUID, list[Event]] = {}
-    wanted = or_(*(and_(Event.task_id == task_id, Event.seq > seq) for task_id, seq in since.items()))
-    for event in session.scalars(select(Event).where(wanted).order_by(Event.task_id, Event.seq)):
-        events.setdefault(event.task_id, []).append(event)
-    return {task_id: _news(session, tasks.get(task_id), events.get(task_id, [])) for task_id in since}
+    ids, found = list(since), {}
+    looked: list[line.Line] = []  # once for all that wait, and only when one does
+    for start in range(0, len(ids), AT_ONCE):
+        part = {task_id: since[task_id] for task_id in ids[start : start + AT_ONCE]}
+        tasks = session.scalars(select(Task).where(Task.id.in_(part), Task.deleted_at.is_(None)))
+        known = {task.id: task for task in tasks}
+        events: dict[UUID, list[Event]] = {}
+        wanted = or_(*(and_(Event.task_id == task_id, Event.seq > seq) for task_id, seq in part.items()))
+        for event in session.scalars(select(Event).where(wanted).order_by(Event.task_id, Event.seq)):
+            events.setdefault(event.task_id, []).append(event)
+        if not looked and any(task.status == "queued" for task in known.values()):
+            looked.append(line.look(session, plans))
+        for task_id in part:
+            found[task_id] = _news(session, known.get(task_id), events.get(task_id, []), looked)
+    return found
 
 
-@serves_every_tenant
-def _news(session: Session, task: Task | None, events: Sequence[Event]) -> News:
+def _news(session: Session, task: Task | None, events: Sequence[Event], looked: Sequence[line.Line]) -> News:
     if task is None:
         return News(status=None)
     progress: dict[str, Any] | None = None
     if task.status == "queued":
-        ahead = select(func.count()).select_from(Task).where(Task.status == "queued", Task.id < task.id)
-        progress = {"status": "queued", "progress": 0.0, "queue_position": session.scalar(ahead)}
+        place = line.position(session, looked[0], task)
+        progress = {"status": "queued", "progress": 0.0, "queue_position": place}
     elif task.status == "processing":
         progress = {"status": "processing", "progress": round(task.progress, 4), "stage": task.stage}
     return News(task.status, task.last_event, progress, events)

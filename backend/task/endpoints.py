@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller, SeparatingCaller
 from backend.errors import describes
 from backend.identity import PathId
 from backend.models.task import TaskStatus
@@ -35,7 +35,7 @@ def submit_batch(request: Request, ordering: ManySongs, wiring: WiringOf) -> Bat
     return BatchAccepted.model_validate(ordering.submit(wiring))
 
 
-def status(task_id: PathId, caller: CurrentCaller, session: Reading, wiring: WiringOf) -> TaskView:
+def status(task_id: PathId, caller: ReadingCaller, session: Reading, wiring: WiringOf) -> TaskView:
     """Where a task is: state, progress, place in the queue, and its stems when it is completed."""
     return task_view(wiring, session, service.record(session, caller.scope, task_id))
 
@@ -43,7 +43,7 @@ def status(task_id: PathId, caller: CurrentCaller, session: Reading, wiring: Wir
 def history(
     request: Request,
     response: Response,
-    caller: CurrentCaller,
+    caller: ReadingCaller,
     session: Reading,
     wiring: WiringOf,
     status: TaskStatus | None = None,
@@ -61,37 +61,37 @@ def history(
     return [history_row(wiring, record) for record in page]
 
 
-def cancel(task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> TaskView:
+def cancel(task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> TaskView:
     """Stop a task; its credits come back. One under way ends within about a second: see its status."""
     service.cancel(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
         return task_view(wiring, session, service.record(session, caller.scope, task_id))
 
 
-def retry(request: Request, task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> Accepted:
-    """Repeat a failed or cancelled task as a new one, with the same song and the same model."""
+def retry(request: Request, task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> Accepted:
+    """Repeat a failed or cancelled task as a new one, with the same song, model and options."""
     task = service.retry(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
         view = task_view(wiring, session, service.record(session, caller.scope, task.id))
     return Accepted(task_id=view.task_id, status=view.status, model=view.model, price=view.credits)
 
 
-def delete(task_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> None:
+def delete(task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> None:
     """Delete a finished task with its stems."""
     service.delete(wiring, caller.scope, task_id)
 
 
 def routes(limits: RateLimits) -> APIRouter:
     router = APIRouter(tags=["tasks"])
-    submitting = describes(401, 402, 404, 422, 429)
+    submitting = describes(401, 402, 403, 404, 422, 429)
     router.post("/separate", status_code=202, responses=submitting)(limits.separate(separate))
     router.post("/tasks", status_code=202, responses=submitting)(limits.separate(submit_batch))
-    router.get("/status/{task_id}", responses=describes(401, 404))(status)
-    router.get("/tasks/{task_id}", name="task", responses=describes(401, 404))(status)
-    router.get("/history", responses=describes(401))(history)
-    router.post("/tasks/{task_id}/cancel", responses=describes(401, 404, 409))(cancel)
-    router.post("/tasks/{task_id}/retry", status_code=202, responses=describes(401, 402, 404, 409, 429))(
+    router.get("/status/{task_id}", responses=describes(401, 403, 404))(status)
+    router.get("/tasks/{task_id}", name="task", responses=describes(401, 403, 404))(status)
+    router.get("/history", responses=describes(401, 403))(history)
+    router.post("/tasks/{task_id}/cancel", responses=describes(401, 403, 404, 409))(cancel)
+    router.post("/tasks/{task_id}/retry", status_code=202, responses=describes(401, 402, 403, 404, 409, 429))(
         limits.separate(retry)
     )
-    router.delete("/tasks/{task_id}", status_code=204, responses=describes(401, 404, 409))(delete)
+    router.delete("/tasks/{task_id}", status_code=204, responses=describes(401, 403, 404, 409))(delete)
     return router

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.clock import database_now
 from backend.models import Task
@@ -18,16 +18,12 @@ from backend.tenant.scope import serves_every_tenant
 
 
 @serves_every_tenant
-def claim(session: Session, worker: str, lease_seconds: float) -> Task | None:
-    """Take the next task: of the tenant served longest ago, its oldest."""
-    served = aliased(Task)
-    last_served = (
-        select(func.max(served.claimed_at)).where(served.tenant_id == Task.tenant_id).correlate(Task).scalar_subquery()
-    )
+def claim(session: Session, tenant_id: UUID, worker: str, lease_seconds: float) -> Task | None:
+    """Take a tenant's oldest queued task; whose turn it is says `backend.line`."""
     following = (
         select(Task.id)
-        .where(Task.status == "queued")
-        .order_by(last_served.asc().nulls_first(), Task.id)
+        .where(Task.status == "queued", Task.tenant_id == tenant_id)
+        .order_by(Task.id)
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -110,22 +106,3 @@ def held_by(session: Session, worker: str) -> list[Task]:
 @serves_every_tenant
 def queued(session: Session) -> int:
     return session.scalar(select(func.count()).select_from(Task).where(Task.status == "queued")) or 0
-
-
-@serves_every_tenant
-def seconds_ahead(session: Session, task: Task) -> tuple[int, float]:
-    """(how many queued tasks are older, how many seconds of audio they and the running ones hold)."""
-    ahead = session.execute(
-        select(func.count(), func.coalesce(func.sum(Task.seconds), 0.0)).where(
-            Task.status == "queued", Task.id < task.id
-        )
-    ).one()
-    running = session.scalar(
-        select(func.coalesce(func.sum(Task.seconds * (1 - Task.progress)), 0.0)).where(Task.status == "processing")
-    )
-    return int(ahead[0]), float(ahead[1]) + float(running or 0.0)
-
-
-@serves_every_tenant
-def recent_runs(session: Session, limit: int) -> list[Task]:
-    return list(session.scalars(select(Task).where(Task.status == "completed").order_by(Task.id.desc()).limit(limit)))

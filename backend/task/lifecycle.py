@@ -20,10 +20,13 @@ from sqlalchemy.orm import Session
 
 from backend.credit import service as credit
 from backend.db import Database
+from backend.line import service as line
 from backend.models import Artifact, Event, Task
+from backend.models.task import FINISHED
 from backend.task import lease_repository, repository
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
+from backend.webhook import service as webhooks
 from engine.audio import AudioInfo
 
 TRANSITIONS: Mapping[str, frozenset[str]] = {
@@ -62,10 +65,15 @@ class StoredFile:
     sha256: str
 
 
-def claim(database: Database, worker: str, lease_seconds: float) -> Claim | None:
-    """Take the next task, if there is one."""
+def claim(
+    database: Database, worker: str, lease_seconds: float, plans: Mapping[str, int] = line.NO_PLANS
+) -> Claim | None:
+    """Take the next task, if there is one; `plans` says how many turns a tenant has in a round."""
     with database.write() as session:
-        task = lease_repository.claim(session, worker, lease_seconds)
+        # Another worker may have what the first one has left, or hold it just now: then the second's is next.
+        turns = line.look(session, plans).order()
+        claims = (lease_repository.claim(session, tenant_id, worker, lease_seconds) for tenant_id in turns)
+        task = next((task for task in claims if task is not None), None)
         if task is None:
             return None
         _record(session, task, {"attempt": task.attempt})
@@ -98,8 +106,11 @@ def complete(database: Database, claim: Claim, receipt: dict[str, Any], files: S
         if task is None:
             return False
         repository.add(session, *(_artifact(claim, file) for file in files))
-        repository.steps(session, claim.tenant_id, [claim.task_id])[claim.task_id].receipt = receipt
+        step = repository.steps(session, claim.tenant_id, [claim.task_id])[claim.task_id]
+        step.receipt = receipt
         credit.capture(session, task.tenant_id, task.id)
+        assert task.finished_at is not None and task.claimed_at is not None
+        line.measured(session, step.model, task.seconds, (task.finished_at - task.claimed_at).total_seconds())
         _record(session, task, {"stems": [file.name for file in files if file.kind == "stem"]})
         return True
 
@@ -214,6 +225,8 @@ def _record(session: Session, task: Task, data: dict[str, Any]) -> None:
         session,
         Event(task_id=task.id, seq=task.last_event, tenant_id=task.tenant_id, kind=task.status, data=data),
     )
+    if task.status in FINISHED:
+        webhooks.task_finished(session, task)
 
 
 def _artifact(claim: Claim, file: StoredFile) -> Artifact:

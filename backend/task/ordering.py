@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import SeparatingCaller
 from backend.idempotency.service import fingerprint
 from backend.models import Upload
 from backend.sessions import WiringOf
 from backend.task import service
+from backend.task.order import Order
 from backend.task.schemas import Batch, Separation, Wish
-from backend.task.service import Order
 from backend.task.turns import Turns
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
@@ -41,14 +41,14 @@ class Ordering:
     """Given before under the same key."""
 
     def submit(self, wiring: Wiring) -> dict[str, Any]:
-        """Raises CreditsExhausted, ModelUnknown, KeyReused."""
+        """Raises CreditsExhausted, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused."""
         if self.answer is not None:
             return self.answer
         return service.submit(wiring, self.scope, self.songs, self.order, self.key, self.fingerprint)
 
 
 async def _turn(
-    request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
+    request: Request, caller: SeparatingCaller, idempotency_key: IdempotencyKey = None
 ) -> AsyncIterator[str | None]:
     """The key, when it is this request's turn to use it; until the endpoint has answered."""
     turns: Turns = request.app.state.turns
@@ -59,8 +59,10 @@ async def _turn(
 KeyInTurn = Annotated[str | None, Depends(_turn, scope="function")]
 
 
-def one_song(request: Request, body: Separation, caller: CurrentCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
-    """Raises UploadNotFound, FilenameInvalid, KeyReused."""
+def one_song(
+    request: Request, body: Separation, caller: SeparatingCaller, wiring: WiringOf, key: KeyInTurn
+) -> Ordering:
+    """Raises UploadNotFound, FilenameInvalid, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused."""
 
     def find() -> list[Upload]:
         if body.upload_id is None:
@@ -71,8 +73,8 @@ def one_song(request: Request, body: Separation, caller: CurrentCaller, wiring: 
     return _ordering(request, "separate", body, caller.scope, wiring, key, find)
 
 
-def many_songs(request: Request, body: Batch, caller: CurrentCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
-    """Raises UploadNotFound, KeyReused."""
+def many_songs(request: Request, body: Batch, caller: SeparatingCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
+    """Raises UploadNotFound, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused."""
 
     def find() -> list[Upload]:
         with wiring.database.read() as session:
@@ -90,13 +92,17 @@ def _ordering(
     key: str | None,
     find: Callable[[], list[Upload]],
 ) -> Ordering:
-    mark = fingerprint(route, body.model_dump(mode="json"))
+    # Without what is left to the defaults: a field that a later version adds changes no earlier request's mark.
+    mark = fingerprint(route, body.model_dump(mode="json", exclude_defaults=True))
     # Before the songs are looked for: an answer never changes, also when its song has been deleted since.
     answer = service.answered_before(wiring, scope, key, mark)
     request.state.answered_before = answer is not None
-    wiring.models.choose(body.model)  # an unknown model is found out before it counts, too
+    order = body.order()
+    spec = wiring.models.choose(order.model, order.stems)  # what can't be is found out before it counts, too
     songs = find() if answer is None else []
-    return Ordering(scope, songs, Order(body.model, body.options()), key, mark, answer)
+    for song in songs:
+        order.options(spec, song.filename, song.seconds)
+    return Ordering(scope, songs, order, key, mark, answer)
 
 
 OneSong = Annotated[Ordering, Depends(one_song)]

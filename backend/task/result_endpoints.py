@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from zipstream import ZIP_STORED, ZipStream
 
 from backend import storage as keys
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller
 from backend.auth.reader import LinkReader, TicketReader
 from backend.errors import describes
 from backend.identity import PathId
@@ -22,16 +22,19 @@ from backend.realtime.feed import Feed
 from backend.sessions import Reading, WiringOf, Writing
 from backend.task import service
 from backend.ticket import service as tickets
+from engine.formats import CONTAINERS, make_format
 
 router = APIRouter(tags=["results"])
+
+MEDIA_TYPES = [make_format(container).media_type for container in CONTAINERS]
 
 
 @router.get(
     "/tasks/{task_id}/stems/{stem}",
     response_class=FileResponse,
     responses={
-        200: {"content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}},
-        **describes(401, 404, 409),
+        200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}},
+        **describes(401, 403, 404, 409),
     },
 )
 def stem(task_id: PathId, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
@@ -54,7 +57,7 @@ router.add_api_route("/tasks/{task_id}/stems/{stem}", stem, methods=["HEAD"], in
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
-        **describes(401, 404, 409),
+        **describes(401, 403, 404, 409),
     },
 )
 def archive(task_id: PathId, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
@@ -89,7 +92,7 @@ def _watched(task_id: PathId, reader: TicketReader, session: Reading) -> UUID:
 @router.get(
     "/tasks/{task_id}/events",
     response_class=EventSourceResponse,
-    responses=describes(401, 404),
+    responses=describes(401, 403, 404),
 )
 async def events(
     watched: Annotated[UUID, Depends(_watched, scope="function")],
@@ -116,8 +119,8 @@ class TicketView(BaseModel):
     expires_in: int = Field(description="Seconds")
 
 
-@router.post("/tickets", status_code=201, responses=describes(401, 404))
-def ticket(body: TicketRequest, caller: CurrentCaller, session: Writing, wiring: WiringOf) -> TicketView:
+@router.post("/tickets", status_code=201, responses=describes(401, 403, 404))
+def ticket(body: TicketRequest, caller: ReadingCaller, session: Writing, wiring: WiringOf) -> TicketView:
     """A pass for one look at a task's events, for a browser that can't send a token: `?ticket=…`."""
     task = service.get(session, caller.scope, body.task_id)
     seconds = wiring.settings.auth.ticket_seconds

@@ -14,15 +14,17 @@ from backend.credit import service as credit
 from backend.db import after_commit
 from backend.idempotency import service as idempotency
 from backend.identity import new_id
+from backend.line import service as line
 from backend.models import Artifact, Step, Task, Upload
 from backend.models.task import FINISHED
 from backend.problem import Problem
-from backend.task import lease_repository, lifecycle, repository
+from backend.task import lifecycle, repository
+from backend.task.options import Options, from_row
+from backend.task.order import Order
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
+from backend.webhook import service as webhooks
 from backend.wiring import Wiring
-
-RECENT_RUNS = 10
 
 
 class TaskNotFound(Problem):
@@ -54,14 +56,6 @@ class StemNotFound(Problem):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What is asked for, apart from the songs."""
-
-    model: str | None
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """A task with all that its answer shows."""
 
@@ -77,9 +71,9 @@ def submit(
     """Tasks for these songs, all or none: rows, holds and the answer in one transaction.
 
     Returns the answer, which under a repeated Idempotency-Key is the one given before.
-    Raises CreditsExhausted, ModelUnknown, KeyReused.
+    Raises CreditsExhausted, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused.
     """
-    spec = wiring.models.choose(order.model)
+    spec = wiring.models.choose(order.model, order.stems)
     with wiring.database.write() as session:
         if key is not None and not idempotency.reserve(session, scope, key, fingerprint):
             given = idempotency.answer_given(session, scope, key, fingerprint)
@@ -87,8 +81,9 @@ def submit(
             return given
         # Looked up again: a task whose song was deleted since would stop every worker that claims it.
         kept = [uploads.keep(session, scope, song.id) for song in songs]
-        credit.require(session, scope, sum(credit.price(wiring.settings.credit, song.seconds) for song in kept))
-        tasks = [_create(wiring, session, scope, song, spec.id, order.options) for song in kept]
+        parts = [(song, order.options(spec, song.filename, song.seconds)) for song in kept]
+        credit.require(session, scope, sum(_price(wiring, song, options) for song, options in parts))
+        tasks = [_create(wiring, session, scope, song, spec.id, options) for song, options in parts]
         answer = {
             "task_ids": [str(task.id) for task in tasks],
             "status": "queued",
@@ -165,7 +160,7 @@ def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
 
 
 def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
-    """A new task for the same song and the same model; raises TaskNotFinished, TaskFinished, CreditsExhausted."""
+    """A new task for the same song, model and options; raises TaskNotFinished, TaskFinished, CreditsExhausted."""
     with wiring.database.write() as session:
         old = record(session, scope, task_id)
         if old.task.status not in FINISHED:
@@ -173,7 +168,7 @@ def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
         if old.task.status == "completed":
             raise TaskFinished("The task is completed: there is nothing to repeat.")
         song = uploads.keep(session, scope, old.task.upload_id)
-        task = _create(wiring, session, scope, song, old.step.model, old.step.options, retry_of=old.task.id)
+        task = _create(wiring, session, scope, song, old.step.model, options(wiring, old.step), retry_of=old.task.id)
         after_commit(session, wiring.bell.ring)
         return task
 
@@ -188,19 +183,26 @@ def delete(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
     wiring.storage.delete(keys.task_key(task.source_name, task.id))
 
 
-def waiting(session: Session, task: Task, workers: int) -> tuple[int | None, float | None]:
+def options(wiring: Wiring, step: Step) -> Options:
+    """As they were frozen in the step; its model may have left the catalogue since."""
+    catalog = wiring.models.catalog
+    return from_row(step.options, catalog[step.model].stems if step.model in catalog else ())
+
+
+def waiting(wiring: Wiring, session: Session, record: TaskRecord) -> tuple[int | None, float | None]:
     """(how many tasks are before it, seconds until it is probably done); None where nothing is known yet."""
-    if task.status not in ("queued", "processing"):
-        return None, None
-    ahead, seconds = lease_repository.seconds_ahead(session, task)
-    runs = lease_repository.recent_runs(session, RECENT_RUNS)
-    spent = sum(
-        (run.finished_at - run.claimed_at).total_seconds() for run in runs if run.finished_at and run.claimed_at
-    )
-    speed = sum(run.seconds for run in runs) / spent if spent > 0 else None
+    task, model = record.task, record.step.model
     if task.status == "processing":
+        speed = line.speeds(session).of(model)
         return None, task.seconds * (1 - task.progress) / speed if speed else None
-    return ahead, (seconds / max(1, workers) + task.seconds) / speed if speed else None
+    if task.status == "queued":
+        return line.forecast(session, task, model, wiring.settings.queue.plans, wiring.settings.worker.slots)
+    return None, None
+
+
+def _price(wiring: Wiring, song: Upload, options: Options) -> int:
+    """Of a part of a song: its own seconds."""
+    return credit.price(wiring.settings.credit, options.seconds_of(song.seconds))
 
 
 def _create(
@@ -209,19 +211,19 @@ def _create(
     scope: Scope,
     song: Upload,
     model: str,
-    options: dict[str, Any],
+    options: Options,
     *,
     retry_of: UUID | None = None,
 ) -> Task:
     assert scope.user_id is not None
-    price = credit.price(wiring.settings.credit, song.seconds)
+    price = _price(wiring, song, options)
     task = Task(
         id=new_id(),
         tenant_id=scope.tenant_id,
         user_id=scope.user_id,
         upload_id=song.id,
         source_name=song.filename,
-        seconds=song.seconds,
+        seconds=options.seconds_of(song.seconds),
         price=price,
         status="queued",
         last_event=1,
@@ -236,10 +238,11 @@ def _create(
             position=0,
             op="separate",
             model=model,
-            options=options,
+            options=options.to_row(),
             price=price,
         ),
     )
     credit.hold(session, scope.tenant_id, scope.user_id, price, task.id)
+    webhooks.credits_spent(session, scope.tenant_id, price)
     lifecycle.record_queued(session, task)
     return task

@@ -10,7 +10,7 @@ from backend.auth import link
 from backend.credit import service as credit
 from backend.models import Artifact
 from backend.task import service
-from backend.task.schemas import HistoryRow, Stem, TaskView
+from backend.task.schemas import HistoryRow, OptionsView, Stem, TaskView
 from backend.task.service import TaskRecord
 from backend.wiring import Wiring
 
@@ -19,7 +19,7 @@ PREFIX = "/api/v1"
 
 def task_view(wiring: Wiring, session: Session, record: TaskRecord) -> TaskView:
     task = record.task
-    position, eta = service.waiting(session, task, wiring.settings.worker.expected)
+    position, eta = service.waiting(wiring, session, record)
     stems = _stems(wiring, record)
     owner = owner_of(task.tenant_id, task.user_id)
     archive = link.sign(wiring.settings.auth, f"{PREFIX}/tasks/{task.id}/archive", owner) if stems else None
@@ -38,6 +38,7 @@ def task_view(wiring: Wiring, session: Session, record: TaskRecord) -> TaskView:
         filename=task.source_name,
         upload_id=task.upload_id,
         duration=task.seconds,
+        options=OptionsView(**service.options(wiring, record.step).to_row()),
         retry_of=task.retry_of,
         created_at=task.created_at,
         finished_at=task.finished_at,

@@ -2,9 +2,14 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from backend.models import Membership, Tenant
+
+
+def set_plan(session: Session, tenant_id: UUID, plan: str) -> None:
+    session.execute(update(Tenant).where(Tenant.id == tenant_id).values(plan=plan))
 
 
 def add(session: Session, name: str, owner_id: UUID) -> Tenant:

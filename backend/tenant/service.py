@@ -11,3 +11,8 @@ from backend.tenant import repository
 def create(session: Session, name: str, owner_id: UUID) -> Tenant:
     """A tenant with its first person."""
     return repository.add(session, name, owner_id)
+
+
+def set_plan(session: Session, tenant_id: UUID, plan: str) -> None:
+    """Which says how many turns it has in a round of the queue."""
+    repository.set_plan(session, tenant_id, plan)

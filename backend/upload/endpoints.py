@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller, SeparatingCaller
 from backend.credit import service as credit
 from backend.errors import describes
 from backend.identity import PathId
@@ -18,7 +18,7 @@ from backend.upload import service
 from backend.upload.receive import FIELD, receive_file
 from backend.upload.schemas import UploadView, UploadWarning
 
-router = APIRouter(prefix="/uploads", tags=["songs"], responses=describes(401))
+router = APIRouter(prefix="/uploads", tags=["songs"], responses=describes(401, 403))
 
 _BODY = {
     "requestBody": {
@@ -54,7 +54,7 @@ def _view(settings: Settings, upload: Upload) -> UploadView:
 
 
 @router.post("", status_code=201, openapi_extra=_BODY, responses=describes(413, 415, 422))
-async def upload(request: Request, caller: CurrentCaller, wiring: WiringOf) -> UploadView:
+async def upload(request: Request, caller: SeparatingCaller, wiring: WiringOf) -> UploadView:
     """Send a song: mp3, wav, flac, ogg, m4a/aac, opus or aiff, as the part `file` of a form.
 
     It is streamed to disk and its seconds are counted; the answer says what separating it costs.
@@ -70,7 +70,7 @@ async def upload(request: Request, caller: CurrentCaller, wiring: WiringOf) -> U
 def uploads(
     request: Request,
     response: Response,
-    caller: CurrentCaller,
+    caller: ReadingCaller,
     session: Reading,
     wiring: WiringOf,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -83,6 +83,6 @@ def uploads(
 
 
 @router.delete("/{upload_id}", status_code=204, responses=describes(404, 409))
-def delete(upload_id: PathId, caller: CurrentCaller, wiring: WiringOf) -> None:
+def delete(upload_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> None:
     """Delete a song; the stems that were made of it stay until their task is deleted."""
     service.delete(wiring, caller.scope, upload_id)

@@ -2,17 +2,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backend.auth.caller import CurrentCaller
+from backend.auth.caller import ReadingCaller
 from backend.credit import service as credit
 from backend.errors import describes
 from backend.sessions import Reading, WiringOf
 from backend.user.schemas import Limits, Me
 
-router = APIRouter(tags=["account"], responses=describes(401))
+router = APIRouter(tags=["account"], responses=describes(401, 403))
 
 
 @router.get("/me")
-def me(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Me:
+def me(caller: ReadingCaller, session: Reading, wiring: WiringOf) -> Me:
     """Who you are, what you have, and what you may send."""
     available, held = credit.balance(session, caller.scope)
     settings = wiring.settings
@@ -23,6 +23,7 @@ def me(caller: CurrentCaller, session: Reading, wiring: WiringOf) -> Me:
         id=caller.user_id,
         tenant_id=caller.tenant_id,
         role=caller.role,
+        email_verified=caller.email_verified,
         limits=Limits(
             separate=settings.limit.separate,
             max_bytes=settings.upload.max_bytes,

@@ -3,10 +3,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.models import Membership, User
+from backend.clock import database_now
+from backend.models import Invitation, Membership, User
 from backend.tenant.scope import serves_every_tenant
 
 
@@ -20,6 +21,10 @@ class Member:
 
 def by_email(session: Session, email: str) -> User | None:
     return session.scalars(select(User).where(User.email == email)).one_or_none()
+
+
+def by_id(session: Session, user_id: UUID) -> User | None:
+    return session.scalars(select(User).where(User.id == user_id)).one_or_none()
 
 
 def member(session: Session, user_id: UUID, tenant_id: UUID) -> Member | None:
@@ -42,8 +47,65 @@ def home_tenant(session: Session, user_id: UUID) -> UUID | None:
     ).one_or_none()
 
 
-def add(session: Session, email: str, password_hash: str) -> User:
-    user = User(email=email, password_hash=password_hash)
+def add(session: Session, email: str, password_hash: str, welcome_due: int) -> User:
+    user = User(email=email, password_hash=password_hash, welcome_due=welcome_due)
     session.add(user)
     session.flush()
     return user
+
+
+def change_password(session: Session, user: User, password_hash: str) -> bool:
+    """False when it is no longer the password that `user` was read with."""
+    statement = (
+        update(User)
+        .where(User.id == user.id, User.password_hash == user.password_hash, User.active)
+        .values(password_hash=password_hash)
+        .returning(User.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(statement).one_or_none() is not None
+
+
+def prove_email(session: Session, user: User) -> int | None:
+    """The welcome credits that waited for it; None when it was proven before."""
+    # One statement takes them, another empties the place: the row is locked by the first.
+    statement = (
+        update(User)
+        .where(User.id == user.id, User.email_verified_at.is_(None))
+        .values(email_verified_at=database_now())
+        .returning(User.welcome_due)
+        .execution_options(synchronize_session=False)
+    )
+    due = session.scalars(statement).one_or_none()
+    if due:
+        session.execute(
+            update(User).where(User.id == user.id).values(welcome_due=0).execution_options(synchronize_session=False)
+        )
+    return due
+
+
+def add_invitation(session: Session, sha256: str, email: str | None, seconds: float) -> None:
+    row = Invitation(sha256=sha256, email=email)
+    row.expires_at = database_now(seconds)
+    session.add(row)
+    session.flush()
+
+
+def take_invitation(session: Session, sha256: str, email: str) -> bool:
+    """Of two that show it, one gets in."""
+    statement = (
+        update(Invitation)
+        .where(
+            Invitation.sha256 == sha256,
+            Invitation.used_at.is_(None),
+            Invitation.expires_at > database_now(),
+            Invitation.email.is_(None) | (Invitation.email == email),
+        )
+        .values(used_at=database_now())
+        .returning(Invitation.sha256)
+    )
+    return session.scalars(statement).one_or_none() is not None
+
+
+def note_invited(session: Session, sha256: str, user_id: UUID) -> None:
+    session.execute(update(Invitation).where(Invitation.sha256 == sha256).values(used_by=user_id))

@@ -18,4 +18,5 @@ class Me(BaseModel):
     id: UUID
     tenant_id: UUID
     role: str
+    email_verified: bool = Field(description="Whether the address was proven")
     limits: Limits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable
 from functools import partial
@@ -12,35 +13,61 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jose import jwt
 from sqlalchemy import update
 
+from backend.auth.keyring import signing_key
 from backend.models import User
+from backend.settings import Auth
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 
+KID = signing_key(Auth())[0]
+PAIR = (
+    rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    .decode()
+)
+
+
+def _signed(claims: dict[str, Any], key: str, algorithm: str = "HS256", **header: Any) -> str:
+    """As we sign, with the id of our key: what is wrong is what the test makes wrong, and nothing else."""
+    return jwt.encode(claims, key, algorithm, headers={"kid": KID} | header)
+
 
 def _unsigned(claims: dict[str, Any]) -> str:
-    parts = ({"alg": "none", "typ": "JWT"}, claims)
+    parts = ({"alg": "none", "typ": "JWT", "kid": KID}, claims)
     return ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts) + "."
 
 
 def _without(claim: str, claims: dict[str, Any], key: str) -> str:
-    return jwt.encode({name: value for name, value in claims.items() if name != claim}, key)
+    return _signed({name: value for name, value in claims.items() if name != claim}, key)
 
 
 FORGERIES: dict[str, Callable[[dict[str, Any], str], str]] = {
-    "expired": lambda c, k: jwt.encode(c | {"exp": time.time() - 60}, k),
-    "wrong audience": lambda c, k: jwt.encode(c | {"aud": "another"}, k),
-    "wrong issuer": lambda c, k: jwt.encode(c | {"iss": "another"}, k),
+    "expired": lambda c, k: _signed(c | {"exp": time.time() - 60}, k),
+    "wrong audience": lambda c, k: _signed(c | {"aud": "another"}, k),
+    "wrong issuer": lambda c, k: _signed(c | {"iss": "another"}, k),
     "no algorithm": lambda c, _: _unsigned(c),
-    "another algorithm": lambda c, k: jwt.encode(c, k, algorithm="HS512"),
-    "wrong key": lambda c, _: jwt.encode(c, "x" * 40),
-    "unknown user": lambda c, k: jwt.encode(c | {"sub": str(uuid4())}, k),
-    "user is no uuid": lambda c, k: jwt.encode(c | {"sub": "1"}, k),
-    "another tenant": lambda c, k: jwt.encode(c | {"tenant": str(uuid4())}, k),
-    "issued as text": lambda c, k: jwt.encode(c | {"iat": "yesterday"}, k),
-} | {f"no {claim}": partial(_without, claim) for claim in ("exp", "iat", "sub", "aud", "iss", "tenant")}
+    "another algorithm": lambda c, k: _signed(c, k, algorithm="HS512"),
+    "wrong key": lambda c, _: _signed(c, "x" * 40),
+    "unknown user": lambda c, k: _signed(c | {"sub": str(uuid4())}, k),
+    "user is no uuid": lambda c, k: _signed(c | {"sub": "1"}, k),
+    "another tenant": lambda c, k: _signed(c | {"tenant": str(uuid4())}, k),
+    "another login": lambda c, k: _signed(c | {"sid": str(uuid4())}, k),
+    "no kid": lambda c, k: jwt.encode(c, k),
+    "kid of another key": lambda c, k: _signed(c, k, kid="0" * 16),
+    "kid that is a path": lambda c, _: _signed(c, "", kid="../../../../dev/null"),
+    "kid that is SQL": lambda c, _: _signed(c, "x", kid="' UNION SELECT 'x"),
+    "kid that is a list": lambda c, k: _signed(c, k, kid=[KID]),
+    "kid that is empty": lambda c, _: _signed(c, "", kid=""),
+    "brings its own key": lambda c, _: _signed(c, "x", jwk={"kty": "oct", "k": "eA"}, jku="http://127.0.0.1/jwks"),
+    "signed with a pair of keys": lambda c, _: _signed(c, PAIR, "RS256"),
+    "wants what we don't know": lambda c, k: _signed(c, k, crit=["b64"], b64=False),
+    "issued as text": lambda c, k: _signed(c | {"iat": "yesterday"}, k),
+} | {f"no {claim}": partial(_without, claim) for claim in ("exp", "iat", "sub", "aud", "iss", "tenant", "sid")}
 
 
 @pytest.fixture
@@ -58,7 +85,7 @@ def _refused(service: InProcess, authorization: str | None) -> None:
 
 def test_every_forged_token_is_refused(service: InProcess, claims: dict[str, Any]) -> None:
     key = service.settings.auth.secret.get_secret_value()
-    assert service.client.get("/api/v1/me", headers={"Authorization": f"Bearer {jwt.encode(claims, key)}"}).is_success
+    assert service.client.get("/api/v1/me", headers={"Authorization": f"Bearer {_signed(claims, key)}"}).is_success
     for forge in FORGERIES.values():
         _refused(service, f"Bearer {forge(claims, key)}")
 
@@ -68,15 +95,29 @@ def test_no_token_is_refused(service: InProcess, authorization: str | None) -> N
     _refused(service, authorization)
 
 
+OPEN = {
+    "/api/v1/login",
+    "/api/v1/token",
+    "/api/v1/register",
+    "/api/v1/refresh",
+    "/api/v1/password/forgotten",
+    "/api/v1/password/reset",
+    "/api/v1/email/verify",
+    "/healthz",
+    "/readyz",
+    "/health",
+}
+
+
 def test_every_route_of_the_api_wants_a_token(service: InProcess) -> None:
-    open_routes = {"/api/v1/login", "/api/v1/token", "/api/v1/register", "/healthz", "/readyz", "/health"}
     document = service.client.get("/openapi.json").json()
     seen = 0
     for path, methods in document["paths"].items():
-        for method in methods:
-            if path in open_routes:
+        for method, route in methods.items():
+            if path in OPEN:
+                assert "security" not in route
                 continue
-            address = path.replace("{task_id}", str(uuid4())).replace("{upload_id}", str(uuid4()))
+            address = re.sub(r"\{\w+_id\}", str(uuid4()), path)
             answer = service.client.request(method, address.replace("{stem}", "vocals"))
             assert answer.status_code == 401, (method, path, answer.text)
             seen += 1

@@ -202,7 +202,7 @@ def test_verify_finds_what_was_tampered_with(
 
     with database.write() as session:
         session.execute(text("UPDATE transfer SET amount = amount / 2 WHERE kind = 'hold'"))
-        claim = lease_repository.claim(session, "somebody", 30)
+        claim = lease_repository.claim(session, service.scope(demo).tenant_id, "somebody", 30)
         assert claim is not None
         left = lease_repository.leave(session, claim.id, status="processing", attempt=1, into="failed")
         assert left is not None

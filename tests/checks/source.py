@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("engine", "backend", "workers", "migrations", "cli", "bench", "training", "tests")
+PACKAGES = ("engine", "backend", "workers", "migrations", "cli", "clients", "bench", "training", "tests")
 LONGEST_MODULE = 300
 SQL = {"select", "update", "delete", "insert", "text", "literal_column", "exists", "union", "union_all"}
 SESSION_SQL = {"execute", "scalar", "scalars", "query", "get", "get_one", "merge"}

@@ -33,6 +33,7 @@ def loaded(statement: str, wanted: set[str], root: Path = ROOT) -> str:
 def copy(tmp_path: Path) -> Path:
     for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "clients" / "python" / "vocal_remover", tmp_path / "vocal_remover")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     (tmp_path / "assets").symlink_to(ROOT / "assets")
     return tmp_path
@@ -62,6 +63,8 @@ def test_the_boundaries_hold() -> None:
         ("engine/audio.py", "import backend.settings", "backend > engine"),
         ("backend/queue.py", "import workers.app", "backend > engine"),
         ("backend/app.py", "import cli.logs", "backend > engine"),
+        ("vocal_remover/calls.py", "import backend.settings", "by its HTTP only"),
+        ("workers/sweep.py", "import vocal_remover", "only the demo"),
         ("engine/audio.py", "import sqlalchemy", "the engine knows no web"),
         ("backend/wiring.py", "import onnxruntime", "the API process runs no network"),
     ],

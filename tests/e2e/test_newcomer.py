@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ import soundfile
 from tests.engine.audio_files import decode_here
 from tests.listening import told
 from tests.processes import Cluster, wait_until
-from tests.service import Person
+from tests.service import PASSWORD, Person
+from vocal_remover import Client
 
 LSB = 2.0**-15
 PCM_RATE = 44100
@@ -43,7 +45,11 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def separate_and_check(person: Person, song: Path) -> dict[str, Any]:
     """Send, order, listen, download; the stems must be what was promised."""
-    task_id = person.submit(person.upload(song, "same name.mp3"))
+    with Client(str(person.client.base_url), person.token) as client, TemporaryDirectory() as folder:
+        copy = Path(shutil.copyfile(song, Path(folder) / "same name.mp3"))
+        result = client.separate(copy)
+        stored = {name: path.read_bytes() for name, path in result.stems.items()}
+    task_id = result.task.id
     heard = list(told(person, task_id))
     states = [(number, data["status"]) for kind, number, data in heard if kind == "state"]
     assert states == [(1, "queued"), (2, "processing"), (3, "completed")]
@@ -54,6 +60,7 @@ def separate_and_check(person: Person, song: Path) -> dict[str, Any]:
     for stem in view["stems"]:
         answer = person.client.get(stem["url"])
         assert answer.status_code == 200
+        assert answer.content == stored[stem["name"]]
         stems[stem["name"]], stem_rate = soundfile.read(io.BytesIO(answer.content), dtype="float32")
         assert stem_rate == rate == PCM_RATE
         assert stems[stem["name"]].shape == mix.shape
@@ -108,13 +115,18 @@ def test_a_worker_killed_in_the_middle(cluster: Cluster, example: Path) -> None:
     assert list(cluster.data_dir.glob("incoming/*/*")) == []
 
 
-def test_an_api_killed_after_it_accepted(cluster: Cluster, warmup: Path) -> None:
+def test_an_api_killed_after_it_accepted(cluster: Cluster, warmup: Path, tmp_path: Path) -> None:
+    """And a client that waits all the while."""
     person = cluster.register("api@example.com")
-    task_id = person.submit(person.upload(warmup))
-    cluster.kill("api")
-    cluster.start("api")
-    cluster.ready()
-    assert cluster.finished(person, task_id)["status"] == "completed"
+    with Client(cluster.url, email=person.email, password=PASSWORD) as client, ThreadPoolExecutor(1) as pool:
+        task = client.submit(client.upload(warmup))
+        waiting = pool.submit(client.wait, task.id)
+        cluster.kill("api")
+        cluster.start("api")
+        cluster.ready()
+        files = client.download(waiting.result(), tmp_path)
+    assert {name: soundfile.info(path).samplerate for name, path in files.items()} == dict.fromkeys(files, PCM_RATE)
+    assert set(files) == {"vocals", "accompaniment"}
     assert person.money() == (9, 0)
 
 
@@ -137,6 +149,21 @@ def test_a_broker_that_lost_everything(cluster: Cluster, warmup: Path) -> None:
     cluster.start("worker")
     assert cluster.finished(person, task_id)["status"] == "completed"
     cluster.ready()
+
+
+def test_one_worker_does_two_tasks_at_once(cluster: Cluster, example: Path) -> None:
+    """By its default settings; each gets what it would get alone."""
+    person = cluster.register("both@example.com")
+    upload_id = person.upload(example)
+    tasks = [person.submit(upload_id, duration=40) for _ in range(3)]
+
+    def states() -> list[str]:
+        return sorted(person.task(task_id)["status"] for task_id in tasks)
+
+    wait_until(lambda: states() == ["processing", "processing", "queued"])
+    digests = [[stem["sha256"] for stem in cluster.finished(person, task_id)["stems"]] for task_id in tasks]
+    assert states() == ["completed"] * 3
+    assert digests[0] == digests[1] == digests[2] != []
 
 
 def test_children_separate_as_well_as_threads(tmp_path: Path, warmup: Path) -> None:

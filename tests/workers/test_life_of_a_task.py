@@ -20,7 +20,7 @@ from backend.problem import Problem
 from backend.task import lifecycle
 from backend.task import service as tasks
 from backend.task.lifecycle import Claim
-from backend.task.service import Order
+from backend.task.order import Order
 from backend.upload import service as uploads
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
@@ -285,7 +285,7 @@ def test_a_song_deleted_between_look_up_and_submit(service: InProcess, demo: Per
         song = uploads.get(session, scope, UUID(upload_id))
     assert demo.delete(f"/uploads/{upload_id}").status_code == 204
     with pytest.raises(Problem, match="no such song"):
-        tasks.submit(service.wiring, scope, [song], Order(None, {}), None, "")
+        tasks.submit(service.wiring, scope, [song], Order(), None, "")
     assert service.work() is False
     assert demo.money() == (10, 0)
 

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import case, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from backend.clock import database_now
+from backend.models import LoginGuard, LoginSession, Membership, User
+from backend.tenant.scope import Scope, in_scope, serves_every_tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """Somebody whose login is still good."""
+
+    email: str
+    role: str
+    email_verified: bool
+
+
+def open_session(session: Session, scope: Scope, seconds: float) -> UUID:
+    row = LoginSession(tenant_id=scope.tenant_id, user_id=scope.user_id)
+    row.expires_at = database_now(seconds)
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def present(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> Present | None:
+    """One statement for every request: the person is active, in the tenant, and has not logged out."""
+    row = session.execute(
+        select(User.email, Membership.role, User.email_verified_at)
+        .join(Membership, Membership.user_id == User.id)
+        .join(LoginSession, LoginSession.user_id == User.id)
+        .where(
+            User.id == user_id,
+            User.active,
+            Membership.tenant_id == tenant_id,
+            LoginSession.tenant_id == tenant_id,
+            LoginSession.id == session_id,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > database_now(),
+        )
+    ).one_or_none()
+    return None if row is None else Present(row.email, row.role, row.email_verified_at is not None)
+
+
+@serves_every_tenant
+def rotate(session: Session, session_id: UUID, generation: int, seconds: float) -> LoginSession | None:
+    """Spend a refresh token: of two that show the same one, one gets the row. The token says whose it is."""
+    return session.scalars(
+        update(LoginSession)
+        .where(
+            LoginSession.id == session_id,
+            LoginSession.generation == generation,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > database_now(),
+        )
+        .values(generation=generation + 1, rotated_at=database_now(), expires_at=database_now(seconds))
+        .returning(LoginSession)
+    ).one_or_none()
+
+
+@serves_every_tenant
+def rotated_lately(session: Session, session_id: UUID, generation: int, seconds: float) -> LoginSession | None:
+    """The login, if this refresh token was its newest until a moment ago. The token says whose it is."""
+    return session.scalars(
+        select(LoginSession).where(
+            LoginSession.id == session_id,
+            LoginSession.generation == generation + 1,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.rotated_at > database_now(-seconds),
+        )
+    ).one_or_none()
+
+
+@serves_every_tenant
+def revoke_used_again(session: Session, session_id: UUID, generation: int) -> bool:
+    """End the login whose old refresh token was shown; the token says whose it is."""
+    statement = (
+        update(LoginSession)
+        .where(LoginSession.id == session_id, LoginSession.generation > generation, LoginSession.revoked_at.is_(None))
+        .values(revoked_at=database_now())
+        .returning(LoginSession.id)
+    )
+    return session.scalars(statement).one_or_none() is not None
+
+
+def revoke(session: Session, scope: Scope, session_id: UUID) -> None:
+    session.execute(
+        update(LoginSession)
+        .where(in_scope(LoginSession, scope), LoginSession.id == session_id, LoginSession.revoked_at.is_(None))
+        .values(revoked_at=database_now())
+    )
+
+
+@serves_every_tenant
+def revoke_all(session: Session, user_id: UUID) -> None:
+    """Everywhere: a person's password is the same in all their tenants."""
+    session.execute(
+        update(LoginSession)
+        .where(LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
+        .values(revoked_at=database_now())
+    )
+
+
+@serves_every_tenant
+def forget_expired(session: Session, older_seconds: float) -> None:
+    """Not at once: what came back of a login that ended is still worth a look."""
+    session.execute(delete(LoginSession).where(LoginSession.expires_at < database_now(-older_seconds)))
+
+
+def count_failure(session: Session, sha256: str, forget_seconds: float) -> tuple[int, float]:
+    """(failures with this one, seconds for which it is locked). Holds the row until the transaction ends."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(LoginGuard).values(sha256=sha256, failures=1, last_at=database_now())
+    stale = LoginGuard.last_at < database_now(-forget_seconds)
+    failures, locked_until, now = session.execute(
+        statement.on_conflict_do_update(
+            index_elements=[LoginGuard.sha256],
+            set_={"failures": case((stale, 1), else_=LoginGuard.failures + 1), "last_at": database_now()},
+        ).returning(LoginGuard.failures, LoginGuard.locked_until, database_now())
+    ).one()
+    return failures, (locked_until - now).total_seconds() if locked_until else 0.0
+
+
+def lock(session: Session, sha256: str, seconds: float) -> None:
+    session.execute(update(LoginGuard).where(LoginGuard.sha256 == sha256).values(locked_until=database_now(seconds)))
+
+
+def take_back(session: Session, sha256: str) -> None:
+    """One failure less, and no lock: it was none."""
+    session.execute(
+        update(LoginGuard)
+        .where(LoginGuard.sha256 == sha256, LoginGuard.failures > 0)
+        .values(failures=LoginGuard.failures - 1, locked_until=None)
+    )
+
+
+def forgive(session: Session, sha256: str) -> None:
+    session.execute(delete(LoginGuard).where(LoginGuard.sha256 == sha256))
+
+
+def forget_failures(session: Session, older_seconds: float) -> None:
+    session.execute(delete(LoginGuard).where(LoginGuard.last_at < database_now(-older_seconds)))

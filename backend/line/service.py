@@ -1,0 +1,122 @@
+"""Who is next, and how long it takes until somebody is: one order, for claims and for what people are told.
+
+Tenants take turns. In each round a tenant has as many turns as its plan says, and within a tenant the oldest task
+is first. Nothing is stored for it: a tenant of `n` turns is as far back in the line as its n-th latest claim is
+recent, so who waits moves forward with every claim of another, and none is passed by more than once a round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.line import repository
+from backend.line.repository import Waiting
+from backend.models import Task
+
+NO_PLANS: Mapping[str, int] = {}
+"""Every tenant has one turn."""
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """The tenants that wait, as they are now."""
+
+    waiting: Mapping[UUID, Waiting]
+    turns: Mapping[str, int]
+
+    def order(self) -> list[UUID]:
+        """Tenants, the next one first."""
+        return sorted(self.waiting, key=lambda tenant_id: self._slots(self.waiting[tenant_id])[0])
+
+    def ahead(self, tenant_id: UUID, older: int) -> dict[UUID, int]:
+        """How many tasks of each other tenant are taken before the one that has `older` of its own before it.
+
+        The first round goes by earlier claims, and each later one repeats it without those who have nothing left.
+        """
+        if tenant_id not in self.waiting:  # its last task was taken meanwhile
+            return {}
+        mine = self._slots(self.waiting[tenant_id])
+        rounds, turn = divmod(older, len(mine))
+        counted = {}
+        for other, line in self.waiting.items():
+            if other != tenant_id:
+                slots = self._slots(line)
+                counted[other] = min(line.tasks, rounds * len(slots) + sum(slot < mine[turn] for slot in slots))
+        return counted
+
+    def _slots(self, line: Waiting) -> Sequence[tuple[Any, ...]]:
+        """Sort keys of a tenant's turns in the next round."""
+        turns = self.turns.get(line.plan, 1)
+        latest = line.served[0]
+        tie = (latest is not None, latest or LONG_AGO, line.first)
+        slots: list[tuple[Any, ...]] = []
+        for turn, claimed in enumerate(reversed(line.served[:turns])):
+            slots.append((0, turn, tie) if claimed is None else (1, claimed, tie))
+        return slots
+
+
+def look(session: Session, plans: Mapping[str, int]) -> Line:
+    found = repository.waiting(session, max(plans.values(), default=1))
+    return Line({line.tenant_id: line for line in found}, plans)
+
+
+def position(session: Session, line: Line, task: Task) -> int:
+    """How many queued tasks are taken before it."""
+    older, _ = repository.before(session, task)
+    return older + sum(line.ahead(task.tenant_id, older).values())
+
+
+@dataclass(frozen=True, slots=True)
+class Speeds:
+    """Seconds of audio in a second of work, as measured."""
+
+    paces: Mapping[str, tuple[float, float]]
+
+    def of(self, model: str) -> float | None:
+        """A model that never ran is taken for as fast as the others."""
+        audio, work = self.paces.get(model, (0.0, 0.0))
+        return audio / work if work > 0 else self.usual
+
+    @property
+    def usual(self) -> float | None:
+        """Of all models, each as often as it was used lately."""
+        work = sum(work for _, work in self.paces.values())
+        return sum(audio for audio, _ in self.paces.values()) / work if work > 0 else None
+
+
+def speeds(session: Session) -> Speeds:
+    return Speeds(repository.paces(session))
+
+
+def forecast(
+    session: Session, task: Task, model: str, plans: Mapping[str, int], slots: int
+) -> tuple[int, float | None]:
+    """(how many queued tasks are taken before it, seconds until it is probably done or None when nothing is known).
+
+    `slots` is how many tasks run at once.
+    """
+    line = look(session, plans)
+    older, seconds = repository.before(session, task)
+    ahead = line.ahead(task.tenant_id, older)
+    place = older + sum(ahead.values())
+    known = speeds(session)
+    usual, own = known.usual, known.of(model)
+    if usual is None or own is None:
+        return place, None
+    # Of a tenant's tasks, as long as they are on average: to look at each would take the longer the longer the line.
+    seconds += sum(line.waiting[each].seconds * count / line.waiting[each].tasks for each, count in ahead.items())
+    work = seconds / usual + sum(left / (known.of(kind) or usual) for left, kind in repository.running(session))
+    return place, work / max(1, slots) + task.seconds / own
+
+
+def measured(session: Session, model: str, audio_seconds: float, work_seconds: float) -> None:
+    """A task was completed: what it took tells how long others will take."""
+    if work_seconds > 0:
+        repository.measured(session, model, audio_seconds, work_seconds)
