@@ -1,7 +1,7 @@
 """Graphs as a Triton model repository, for servers that the runtime `kserve` speaks to.
 
-    DIR/spleeter-2stems-1024-f3a90b39dd287426-v2/config.pbtxt
-    DIR/spleeter-2stems-1024-f3a90b39dd287426-v2/1/model.onnx
+    DIR/spleeter-2stems-1024-f3a90b39dd287426-v3/config.pbtxt
+    DIR/spleeter-2stems-1024-f3a90b39dd287426-v3/1/model.onnx
 
 A model's folder has the name of its graph's file, by which `kserve` asks for it. Source: Triton's
 `model_repository.md` and `model_configuration.md`.

@@ -24,7 +24,7 @@ from engine.errors import WeightsCorrupt
 if TYPE_CHECKING:
     import onnx
 
-BUILDER_VERSION = 2
+BUILDER_VERSION = 3
 """Part of a cached graph's name: raise it whenever the graph that is built changes."""
 
 PATCH_FRAMES = 512
@@ -93,7 +93,8 @@ def cached_graph(weights: Path, sha256: str, stems: Sequence[str], bins: int, ca
 
 
 def build_graph(tensors: Mapping[str, NDArray[Any]], stems: Sequence[str], bins: int) -> onnx.ModelProto:
-    """Input `magnitude` (batch, 2, 512, bins); outputs, named by stem, of the same shape: each stem's mask.
+    """Input `magnitude` (batch, 2, 512, bins); outputs, named by stem, of the same shape: the mask of every
+    stem but the last, whose mask is what the others leave of 1.
 
     Raises WeightsCorrupt when the tensors are not such a model's.
     """
@@ -114,7 +115,9 @@ def build_graph(tensors: Mapping[str, NDArray[Any]], stems: Sequence[str], bins:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2, PATCH_FRAMES, bins])
 
     return helper.make_model(
-        helper.make_graph(graph.nodes, "spleeter", [value(INPUT)], [value(stem) for stem in stems], graph.initializers),
+        helper.make_graph(
+            graph.nodes, "spleeter", [value(INPUT)], [value(stem) for stem in stems[:-1]], graph.initializers
+        ),
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="vocal-remover",
@@ -167,11 +170,15 @@ def _softmax(graph: _Graph, logits: Sequence[str]) -> list[str]:
 
 
 def _ratio_masks(graph: _Graph, estimates: Sequence[str], stems: Sequence[str]) -> None:
-    """The formula of `engine.dsp.masks.ratio_masks`, its results named by stem."""
+    """Mask of stem k out of n, named by stem, for all stems but the last: (o_k² + ε/n) / (Σ o² + ε).
+
+    Source: spleeter/model/__init__.py (`_build_masks`, separation_exponent 2). Where all estimates are silent
+    every stem gets 1/n.
+    """
     powers = [graph.node("Mul", [estimate, estimate]) for estimate in estimates]
     total = graph.node("Add", [graph.node("Sum", powers), graph.constant("epsilon", np.full((), EPSILON))])
     part = graph.constant("epsilon/stem", np.full((), EPSILON / len(stems)))
-    for stem, power in zip(stems, powers, strict=True):
+    for stem, power in zip(stems[:-1], powers[:-1], strict=True):
         graph.node("Div", [graph.node("Add", [power, part]), total], stem)
 
 

@@ -15,22 +15,16 @@ Magnitudes = NDArray[np.float32]
 """Shape (channels, frames, bins), where bins are the lowest of a spectrum's 2049."""
 
 
-def ratio_masks(estimates: Sequence[Magnitudes]) -> list[Magnitudes]:
-    """Mask of stem k out of n: (o_k² + ε/n) / (Σ o² + ε), ε = 1e-10; the masks sum to one.
+def last_mask(others: Sequence[Magnitudes]) -> Magnitudes:
+    """The mask of the last of n stems, of all others': the masks (o_k² + ε/n) / (Σ o² + ε) sum to one.
 
-    The formula of spleeter/model/__init__.py (`_build_masks`, separation_exponent 2), in float32 as there:
-    where all estimates are silent every stem gets 1/n. Spleeter's graphs hold it as their last nodes
-    (`engine.spleeter_graph`); this is the same for arrays.
+    The formula is that of spleeter/model/__init__.py (`_build_masks`, separation_exponent 2, ε = 1e-10);
+    `engine.spleeter_graph` has it as the graphs' last nodes.
     """
-    powers = [np.square(estimate) for estimate in estimates]
-    total = powers[0].copy()
-    for power in powers[1:]:
-        total += power
-    total += np.float32(EPSILON)
-    for power in powers:
-        power += np.float32(EPSILON / len(powers))
-        power /= total
-    return powers
+    rest = np.subtract(np.float32(1), others[0])
+    for mask in others[1:]:
+        rest -= mask
+    return rest
 
 
 def apply_mask(spectrum: Spectra, mask: Magnitudes, *, extend: bool) -> Spectra:

@@ -19,7 +19,7 @@ import numpy as np
 from engine.audio import Samples
 from engine.batching import shared
 from engine.catalog import ModelSpec
-from engine.dsp.masks import apply_mask
+from engine.dsp.masks import apply_mask, last_mask
 from engine.dsp.overlap import OverlapAdd
 from engine.dsp.stft import BLOCK, HOP, SIZE, Waves, block_of, framed, magnitudes, samples_of, spectra, windowed_waves
 from engine.models.base import HighFrequencies, Song
@@ -83,7 +83,7 @@ class SpleeterSeparator(GraphModel):
         first = max(0, start_patch - 1)
         position, begin = first * PATCH - SIZE, self.patch_start(start_patch)
         heard = Heard(song.blocks(max(0, position)), max(0, position))
-        with closing(ahead(self._masked(heard, first, len(stems), stages), "spleeter-network")) as patches:
+        with closing(ahead(self._masked(heard, first, stages), "spleeter-network")) as patches:
             for waves, masks in patches:
                 for start in range(0, PATCH_FRAMES, BLOCK):
                     # The last patch reaches past the song's end, which has been met by then.
@@ -91,9 +91,12 @@ class SpleeterSeparator(GraphModel):
                     with stages.timing("inverse"):
                         part = slice(start, start + BLOCK)
                         spectrum = spectra(block_of(waves, part))
+                        shares = [mask[0, :, part] for mask in masks]
+                        if len(stems) > len(shares):
+                            shares.append(last_mask(shares))
                         blocks = {}
-                        for stem, overlap, mask in zip(stems, overlaps, masks, strict=True):
-                            masked = apply_mask(spectrum, mask[0, :, part], extend=high_frequencies != "zeros")
+                        for stem, overlap, share in zip(stems, overlaps, shares, strict=True):
+                            masked = apply_mask(spectrum, share, extend=high_frequencies != "zeros")
                             blocks[stem] = overlap.push(windowed_waves(masked))[keep]
                     position += BLOCK * HOP
                     if len(blocks[stems[0]]):
@@ -101,12 +104,13 @@ class SpleeterSeparator(GraphModel):
                     if position >= heard.end:
                         break
 
-    def _masked(self, heard: Heard, first: int, wanted: int, stages: Stages) -> Iterator[tuple[Waves, list[Tensor]]]:
-        """The waves under each patch, (2, samples_of(512)), and the first stems' masks, (1, 2, 512, bins)."""
+    def _masked(self, heard: Heard, first: int, stages: Stages) -> Iterator[tuple[Waves, list[Tensor]]]:
+        """The waves under each patch, (2, samples_of(512)), and the masks of all stems but the last,
+        (1, 2, 512, bins) each."""
         with closing(ahead(self._patches(heard, first, stages), "spleeter-spectra")) as patches:
             for waves, magnitude in patches:
                 with stages.timing("network"):
-                    masks = list(self._session.run({INPUT: magnitude})[:wanted])
+                    masks = list(self._session.run({INPUT: magnitude}))
                 del magnitude  # not kept until the next patch has come
                 yield waves, masks
 

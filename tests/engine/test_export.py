@@ -88,7 +88,7 @@ def test_spleeter_is_exported_as_triton_wants_it_and_served_by_its_name(
     assert (configuration.name, configuration.backend) == (graph.stem, "onnxruntime")
     assert (configuration.max_batch_size, configuration.dynamic_batching.max_queue_delay_microseconds) == (8, 2000)
     tensors = [*configuration.input, *configuration.output]
-    assert [tensor.name for tensor in tensors] == ["magnitude", "vocals", "accompaniment"]
+    assert [tensor.name for tensor in tensors] == ["magnitude", "vocals"]
     assert all((list(tensor.dims), tensor.data_type) == ([2, 512, 1024], TYPE_FP32) for tensor in tensors)
     assert (folder / "1" / "model.onnx").read_bytes() == graph.read_bytes()
     with inference_server({folder.name: folder / "1" / "model.onnx"}) as server:

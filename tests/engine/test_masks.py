@@ -1,31 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from engine.dsp.masks import apply_mask, ratio_masks
-
-
-def test_masks_follow_the_squares_and_sum_to_one() -> None:
-    rng = np.random.default_rng(0)
-    estimates = [rng.uniform(0, 5, (2, 3, 7)).astype(np.float32) for _ in range(4)]
-    masks = ratio_masks(estimates)
-    np.testing.assert_allclose(sum(masks), np.ones((2, 3, 7)), rtol=1e-6)
-    np.testing.assert_allclose(masks[1] / masks[2], (estimates[1] / estimates[2]) ** 2, rtol=1e-4)
+from engine.dsp.masks import apply_mask, last_mask
 
 
-@pytest.mark.parametrize("stems", [2, 4, 5])
-def test_silence_is_shared_equally(stems: int) -> None:
-    masks = ratio_masks([np.zeros((2, 1, 3), np.float32)] * stems)
-    for mask in masks:
-        np.testing.assert_allclose(mask, 1 / stems, rtol=1e-6)
-
-
-def test_estimates_are_left_as_they_are() -> None:
-    estimates = [np.full((1, 1, 2), value, np.float32) for value in (1.0, 3.0)]
-    masks = ratio_masks(estimates)
-    assert [estimate[0, 0, 0] for estimate in estimates] == [1.0, 3.0]
-    assert masks[0][0, 0, 0] == pytest.approx(0.1)
+def test_the_last_mask_is_what_the_others_leave() -> None:
+    others = [np.full((2, 3, 7), share, np.float32) for share in (0.5, 0.125, 0.25)]
+    np.testing.assert_array_equal(last_mask(others), np.full((2, 3, 7), 0.125, np.float32))
+    assert [mask[0, 0, 0] for mask in others] == [0.5, 0.125, 0.25]
 
 
 def test_bins_beyond_the_mask_get_nothing_or_its_mean() -> None:

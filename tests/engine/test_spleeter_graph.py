@@ -27,10 +27,10 @@ def stems_of(count: int) -> tuple[str, ...]:
     return CATALOG[f"spleeter:{count}stems"].stems
 
 
-def test_the_graph_is_valid_and_names_its_outputs_by_stem() -> None:
+def test_the_graph_is_valid_and_names_its_outputs_by_stem_but_the_last() -> None:
     model = build_graph(weights_of(2), stems_of(2), 1536)
     onnx.checker.check_model(model, full_check=True)
-    assert [output.name for output in model.graph.output] == ["vocals", "accompaniment"]
+    assert [output.name for output in model.graph.output] == ["vocals"]
     dimensions = model.graph.input[0].type.tensor_type.shape.dim
     assert [size.dim_param or size.dim_value for size in dimensions] == ["batch", 2, 512, 1536]
 
@@ -64,7 +64,7 @@ def test_the_wider_form_takes_the_same_weights() -> None:
     ("count", "activations", "others"),
     [(2, {"LeakyRelu", "Relu"}, {"Elu"}), (4, {"Elu"}, {"LeakyRelu", "Relu"}), (5, {"Elu"}, {"LeakyRelu", "Relu"})],
 )
-def test_each_model_has_its_activations_and_masks_that_sum_to_one(
+def test_each_model_has_its_activations_and_its_masks(
     count: int, activations: set[str], others: set[str], tmp_path: Path
 ) -> None:
     model = build_graph(weights_of(count), stems_of(count), 1024)
@@ -79,9 +79,9 @@ def test_each_model_has_its_activations_and_masks_that_sum_to_one(
     magnitude[:, :, 200:300] = 0  # silence: every stem gets its share
     masks = np.stack(session.run({INPUT: magnitude}))
     session.close()
-    assert masks.shape == (count, 1, 2, 512, 1024)
+    assert masks.shape == (count - 1, 1, 2, 512, 1024)
     assert masks.min() >= 0
-    np.testing.assert_allclose(masks.sum(axis=0), 1, atol=1e-5)
+    assert masks.sum(axis=0).max() <= 1 + 1e-5
     np.testing.assert_allclose(masks[:, :, :, 200:300], 1 / count, atol=1e-6)
     assert masks[:, :, :, :200].std() > 0.01
 
