@@ -171,10 +171,7 @@ def _softmax(graph: _Graph, logits: Sequence[str]) -> list[str]:
 
 def _ratio_masks(graph: _Graph, estimates: Sequence[str], stems: Sequence[str]) -> None:
     """Mask of stem k out of n, named by stem, for all stems but the last: (o_k² + ε/n) / (Σ o² + ε).
-
-    Source: spleeter/model/__init__.py (`_build_masks`, separation_exponent 2). Where all estimates are silent
-    every stem gets 1/n.
-    """
+    Source: spleeter/model/__init__.py (`_build_masks`, separation_exponent 2)."""
     powers = [graph.node("Mul", [estimate, estimate]) for estimate in estimates]
     total = graph.node("Add", [graph.node("Sum", powers), graph.constant("epsilon", np.full((), EPSILON))])
     part = graph.constant("epsilon/stem", np.full((), EPSILON / len(stems)))
