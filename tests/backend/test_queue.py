@@ -223,8 +223,11 @@ def test_finished_tasks_say_how_fast_a_model_is(service: InProcess, demo: Person
         assert pace.audio_seconds == pytest.approx(1.9 * row.seconds)
 
 
-def test_a_long_queue_is_counted_in_its_index(service: InProcess, tenants: Tenants) -> None:
-    """No row of a task is read to tell who waits: the statement's plan names covering indexes alone."""
+def test_a_long_queue_is_counted_in_its_index_on_sqlite(service: InProcess, tenants: Tenants) -> None:
+    """No row of a task is read to tell who waits: the statement's plan names covering indexes alone.
+
+    PostgreSQL tells plans in other words; CI's second pass leaves out what is named after SQLite.
+    """
     tenants.order(tenants.add(), 3)
     seen: list[tuple[str, tuple[object, ...]]] = []
 
