@@ -8,7 +8,7 @@ from typing import Any
 
 from standardwebhooks.webhooks import Webhook as Verifier
 
-from backend.webhook_settings import Webhook as WebhookSettings
+from backend.settings.webhook import Webhook as WebhookSettings
 from tests.processes import wait_until
 from tests.receiver import Got
 from tests.service import InProcess, Person

@@ -18,9 +18,9 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import Database
+from backend.settings.webhook import Webhook
 from backend.webhook import outbox, signature
 from backend.webhook.outbox import Claim, Outcome
-from backend.webhook_settings import Webhook
 from workers.post import Sender
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from ipaddress import ip_address
 
 import httpx
 
+from backend.settings.webhook import Webhook
 from backend.webhook import outbox
 from backend.webhook.address import WebhookUrlRefused, check_url, literal, networks, permitted
 from backend.webhook.outbox import Outcome
-from backend.webhook_settings import Webhook
 
 KEPT_BYTES = 1024
 """Of an answer's body; no more of it is read."""

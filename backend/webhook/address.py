@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 import httpx
 
 from backend.problem import Problem
-from backend.webhook_settings import Webhook
+from backend.settings.webhook import Webhook
 
 Network = IPv4Network | IPv6Network
 

@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from backend.db import Database
 from backend.models import Webhook, WebhookAttempt
+from backend.settings.webhook import Webhook as WebhookSettings
 from backend.webhook import lease_repository
-from backend.webhook_settings import Webhook as WebhookSettings
 
 JITTER = 0.2
 """Part of a pause by which it is varied: what failed together does not come back together."""

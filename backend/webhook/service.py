@@ -19,10 +19,10 @@ from backend.credit import service as credit
 from backend.identity import new_id
 from backend.models import Task, Webhook, WebhookAttempt, WebhookDelivery
 from backend.problem import Problem
+from backend.settings.webhook import Webhook as WebhookSettings
 from backend.tenant.scope import Scope
 from backend.webhook import repository, signature
 from backend.webhook.address import check_url
-from backend.webhook_settings import Webhook as WebhookSettings
 
 EventKind = Literal["task.completed", "task.failed", "task.cancelled", "credits.low"]
 EVENTS: tuple[EventKind, ...] = get_args(EventKind)

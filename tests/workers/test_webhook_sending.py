@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from backend.settings import Settings, UnsafeSettings
+from backend.settings.webhook import Webhook
 from backend.webhook import outbox
 from backend.webhook.address import WebhookUrlRefused, check_url, networks, permitted
 from backend.webhook.outbox import Outcome
-from backend.webhook_settings import Webhook
 from tests.receiver import Receiver, Reply, certificate, raw_receiver, receiver
 from workers.post import KEPT_BYTES, Sender
 

@@ -1,0 +1,51 @@
+"""Settings of what people may use, and what it costs them."""
+
+from __future__ import annotations
+
+from limits import parse_many
+from pydantic import BaseModel, Field, field_validator
+
+
+class Credit(BaseModel):
+    price: int = Field(1_000, ge=0, description="Millicredits per started block of audio and step.")
+    block_seconds: int = Field(600, ge=1, description="Length of a block of audio.")
+    signup_grant: int = Field(10_000, ge=0, description="Millicredits given to a new account.")
+
+
+class Limit(BaseModel):
+    storage: str = Field(
+        "memory://",
+        description="Where counters live: memory:// (one API process), sqlite:// (several on one machine: a file of "
+        "their own in the data folder), or redis://…",
+    )
+    address: str = Field("1200 per minute", description="Requests per client address, probes aside.")
+    user: str = Field("600 per minute", description="Requests per user, with tokens, keys and links together.")
+    key: str = Field("600 per minute", description="Requests per API key; they count for its user, too.")
+    tenant: str = Field("3000 per minute", description="Requests per tenant.")
+    separate: str = Field("2 per 30 seconds", description="Submissions per user.")
+    login: str = Field("10 per minute", description="Logins and registrations per client address.")
+    trusted_proxies: str = Field(
+        "", description="Addresses whose X-Forwarded-For is believed, comma-separated; empty believes none."
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _known(cls, storage: str) -> str:
+        if not storage.startswith(("memory://", "sqlite://", "redis://", "rediss://", "redis+", "valkey")):
+            raise ValueError(f"{storage!r} is no place for counters; write memory://, sqlite:// or redis://…")
+        return storage
+
+    @field_validator("address", "user", "key", "tenant", "separate", "login")
+    @classmethod
+    def _readable(cls, limit: str) -> str:
+        try:
+            parse_many(limit)  # slowapi would only log that it can't, and limit nothing
+        except ValueError:
+            raise ValueError(f"{limit!r} is no rate limit; write it like '2 per 30 seconds'") from None
+        return limit
+
+
+class Upload(BaseModel):
+    max_bytes: int = Field(1_000_000_000, ge=1, description="Largest file.")
+    max_seconds: float = Field(6 * 3600, gt=0, description="Longest song.")
+    decode_memory_bytes: int = Field(1_500_000_000, ge=1, description="Address space of the decoder child.")
