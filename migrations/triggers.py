@@ -1,50 +1,59 @@
-"""The ledger only grows: triggers refuse to change or remove a transfer, on both databases.
+"""What is only ever added to: triggers refuse to change or remove a row, on both databases.
 
-Alembic's batch mode rebuilds a table on SQLite and loses its triggers without a word: a migration that
-touches `transfer` must call `drop_triggers` first and `create_triggers` at its end. `prepare` checks.
+The ledger's transfers, and the audit log, of which the address alone may be forgotten. Alembic's batch mode rebuilds
+a table on SQLite and loses its triggers without a word: a migration that touches one of these tables must call
+`drop_triggers` first and `create_triggers` at its end. `prepare` checks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from alembic import op
 from sqlalchemy import Connection, text
 
-APPEND_ONLY = "transfer"
-TRIGGERS = frozenset({f"{APPEND_ONLY}_no_update", f"{APPEND_ONLY}_no_delete"})
+LEDGER, AUDIT = "transfer", "audit_entry"
+_SENTENCES = {LEDGER: "the ledger is append-only", AUDIT: "the audit log is append-only"}
 
-_REFUSE_FUNCTION = f"""
-CREATE FUNCTION {APPEND_ONLY}_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    RAISE EXCEPTION 'the ledger is append-only';
-END $$
-"""
+_FORGETTABLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    AUDIT: (
+        "address",
+        (
+            "id",
+            "tenant_id",
+            "actor_kind",
+            "actor_id",
+            "acting_as",
+            "key_id",
+            "action",
+            "target",
+            "before",
+            "after",
+            "reason",
+            "request_id",
+            "created_at",
+        ),
+    )
+}
+"""By table: the column that may become NULL, and those that then stay as they are."""
+
+TRIGGERS = frozenset(f"{table}_no_{act}" for table in _SENTENCES for act in ("update", "delete"))
 
 
-def create_triggers() -> None:
+def create_triggers(table: str = LEDGER) -> None:
+    create = _create_on_postgresql if op.get_bind().dialect.name == "postgresql" else _create_on_sqlite
+    create(table, _SENTENCES[table])
+
+
+def drop_triggers(table: str = LEDGER) -> None:
     postgresql = op.get_bind().dialect.name == "postgresql"
+    for act in ("delete", "update"):
+        name = f"{table}_no_{act}"
+        op.execute(f"DROP TRIGGER {name} ON {table}" if postgresql else f"DROP TRIGGER {name}")
     if postgresql:
-        op.execute(_REFUSE_FUNCTION)
-    for act in ("update", "delete"):
-        name = f"{APPEND_ONLY}_no_{act}"
-        if postgresql:
-            also = " OR TRUNCATE" if act == "delete" else ""
-            op.execute(
-                f"CREATE TRIGGER {name} BEFORE {act.upper()}{also} ON {APPEND_ONLY} "
-                f"FOR EACH STATEMENT EXECUTE FUNCTION {APPEND_ONLY}_refuse()"
-            )
-        else:
-            op.execute(
-                f"CREATE TRIGGER {name} BEFORE {act.upper()} ON {APPEND_ONLY} "
-                f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-            )
-
-
-def drop_triggers() -> None:
-    postgresql = op.get_bind().dialect.name == "postgresql"
-    for name in sorted(TRIGGERS):
-        op.execute(f"DROP TRIGGER {name} ON {APPEND_ONLY}" if postgresql else f"DROP TRIGGER {name}")
-    if postgresql:
-        op.execute(f"DROP FUNCTION {APPEND_ONLY}_refuse()")
+        if table in _FORGETTABLE:
+            op.execute(f"DROP TRIGGER {table}_no_truncate ON {table}")
+        op.execute(f"DROP FUNCTION {table}_refuse()")
 
 
 def missing_triggers(connection: Connection) -> frozenset[str]:
@@ -54,3 +63,35 @@ def missing_triggers(connection: Connection) -> frozenset[str]:
     else:
         query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
     return TRIGGERS - set(connection.execute(text(query)).scalars())
+
+
+def _create_on_postgresql(table: str, sentence: str) -> None:
+    op.execute(
+        f"CREATE FUNCTION {table}_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION '{sentence}'; END $$"
+    )
+    refuse = f"EXECUTE FUNCTION {table}_refuse()"
+    if table not in _FORGETTABLE:
+        op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} FOR EACH STATEMENT {refuse}")
+        op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE OR TRUNCATE ON {table} FOR EACH STATEMENT {refuse}")
+        return
+    op.execute(
+        f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} FOR EACH ROW "
+        f"WHEN ({_changes(table, 'IS DISTINCT FROM', '::text')}) {refuse}"
+    )
+    op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} FOR EACH STATEMENT {refuse}")
+    op.execute(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT {refuse}")
+
+
+def _create_on_sqlite(table: str, sentence: str) -> None:
+    when = f"WHEN {_changes(table, 'IS NOT')} " if table in _FORGETTABLE else ""
+    abort = f"BEGIN SELECT RAISE(ABORT, '{sentence}'); END"
+    op.execute(f"CREATE TRIGGER {table}_no_update BEFORE UPDATE ON {table} {when}{abort}")
+    op.execute(f"CREATE TRIGGER {table}_no_delete BEFORE DELETE ON {table} {abort}")
+
+
+def _changes(table: str, differs: str, cast: str = "") -> str:
+    """SQL: this update does more than forget. JSON can't be compared on PostgreSQL but as text."""
+    forgets, kept = _FORGETTABLE[table]
+    changed = [f"OLD.{column}{cast} {differs} NEW.{column}{cast}" for column in kept]
+    return " OR ".join([f"NEW.{forgets} IS NOT NULL", *changed])

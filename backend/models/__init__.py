@@ -3,8 +3,11 @@
 from backend.models.account import Account
 from backend.models.api_key import ApiKey
 from backend.models.artifact import Artifact
+from backend.models.audit_entry import AuditEntry
 from backend.models.base import Base
 from backend.models.credit_alert import CreditAlert
+from backend.models.credit_lot import CreditLot
+from backend.models.credit_lot_use import CreditLotUse
 from backend.models.event import Event
 from backend.models.idempotency import Idempotency
 from backend.models.invitation import Invitation
@@ -12,9 +15,14 @@ from backend.models.login_guard import LoginGuard
 from backend.models.login_session import LoginSession
 from backend.models.membership import Membership
 from backend.models.pace import Pace
+from backend.models.payment_event import PaymentEvent
+from backend.models.purchase import Purchase
+from backend.models.runtime_setting import RuntimeSetting
 from backend.models.step import Step
 from backend.models.task import Task
 from backend.models.tenant import Tenant
+from backend.models.tenant_invitation import TenantInvitation
+from backend.models.tenant_limit import TenantLimit
 from backend.models.ticket import Ticket
 from backend.models.transfer import Transfer
 from backend.models.upload import Upload
@@ -28,8 +36,11 @@ __all__ = [
     "Account",
     "ApiKey",
     "Artifact",
+    "AuditEntry",
     "Base",
     "CreditAlert",
+    "CreditLot",
+    "CreditLotUse",
     "Event",
     "Idempotency",
     "Invitation",
@@ -37,9 +48,14 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Pace",
+    "PaymentEvent",
+    "Purchase",
+    "RuntimeSetting",
     "Step",
     "Task",
     "Tenant",
+    "TenantInvitation",
+    "TenantLimit",
     "Ticket",
     "Transfer",
     "Upload",

@@ -4,19 +4,23 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, String
+from sqlalchemy import ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId
 
 Permission = Literal["read", "separate", "admin"]
 
+_GOOD = text("revoked_at IS NULL")
+
 
 class ApiKey(Base):
     """A program's way in. The key itself is shown once and not kept: `prefix` finds the row, `sha256` proves it."""
 
     __tablename__ = "api_key"
-    __table_args__ = (Index(None, "tenant_id", "user_id", "id"),)
+    __table_args__ = (
+        Index("ix_api_key_list", "tenant_id", "user_id", "id", sqlite_where=_GOOD, postgresql_where=_GOOD),
+    )
 
     id: Mapped[Id]
     tenant_id: Mapped[TenantId]

@@ -25,4 +25,6 @@ class LoginSession(Base):
     rotated_at: Mapped[datetime | None]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+    impersonator_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
+    """The operator who acts as this person, for a reason that the audit log has."""
     created_at: Mapped[Created]

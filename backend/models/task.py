@@ -4,13 +4,24 @@ from datetime import datetime
 from typing import Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, String, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId, one_of
 
 TaskStatus = Literal["queued", "processing", "completed", "failed", "cancelled"]
 FINISHED = ("completed", "failed", "cancelled")
+
+_KEPT = text("deleted_at IS NULL")
 
 
 class Task(Base):
@@ -32,7 +43,11 @@ class Task(Base):
         CheckConstraint("progress >= 0 AND progress <= 1", name="progress"),
         CheckConstraint("price >= 0", name="price"),
         Index("ix_task_queue", "status", "tenant_id", "id", "seconds"),
-        Index("ix_task_history", "tenant_id", "user_id", "id"),
+        Index("ix_task_history", "tenant_id", "user_id", "id", sqlite_where=_KEPT, postgresql_where=_KEPT),
+        Index(
+            "ix_task_history_status", "tenant_id", "user_id", "status", "id", sqlite_where=_KEPT, postgresql_where=_KEPT
+        ),
+        Index(None, "tenant_id", "id"),
         Index("ix_task_served", "tenant_id", "claimed_at"),
         Index(None, "tenant_id", "upload_id"),
     )

@@ -8,16 +8,20 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId, one_of
 
-TransferKind = Literal["grant", "hold", "capture", "release"]
+TransferKind = Literal["grant", "purchase", "hold", "capture", "release", "refund", "transfer", "expiry", "chargeback"]
 
 _HOLDS = text("kind = 'hold'")
 _SETTLES = text("kind IN ('capture', 'release')")
+_REFUNDS = text("kind = 'refund'")
+_OF_PURCHASE = text("purchase_id IS NOT NULL")
+_TO_MEMBER = text("to_user_id IS NOT NULL")
 
 
 class Transfer(Base):
     """One entry of the ledger: `amount` leaves one account and enters another. Never changed, never removed.
 
-    A task is held once and settled once, by a capture or by a release: the two unique indexes say so.
+    A task is held once and settled once, by a capture or by a release, and given back once at most; a purchase is
+    paid once and charged back once: the unique indexes say so.
     """
 
     __tablename__ = "transfer"
@@ -26,10 +30,30 @@ class Transfer(Base):
         one_of("kind", get_args(TransferKind)),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("debit_account_id <> credit_account_id", name="accounts"),
-        CheckConstraint("kind = 'grant' OR task_id IS NOT NULL", name="task"),
+        ForeignKeyConstraint(["tenant_id", "purchase_id"], ["purchase.tenant_id", "purchase.id"]),
+        CheckConstraint("(kind IN ('hold', 'capture', 'release', 'refund')) = (task_id IS NOT NULL)", name="task"),
+        CheckConstraint("(kind IN ('purchase', 'chargeback')) = (purchase_id IS NOT NULL)", name="purchase"),
+        CheckConstraint("(kind = 'transfer') = (to_user_id IS NOT NULL)", name="to_user"),
         Index("uq_transfer_hold", "task_id", unique=True, sqlite_where=_HOLDS, postgresql_where=_HOLDS),
         Index("uq_transfer_settlement", "task_id", unique=True, sqlite_where=_SETTLES, postgresql_where=_SETTLES),
+        Index("uq_transfer_refund", "task_id", unique=True, sqlite_where=_REFUNDS, postgresql_where=_REFUNDS),
+        Index(
+            "uq_transfer_purchase",
+            "purchase_id",
+            "kind",
+            unique=True,
+            sqlite_where=_OF_PURCHASE,
+            postgresql_where=_OF_PURCHASE,
+        ),
         Index(None, "tenant_id", "user_id", "id"),
+        Index(
+            "ix_transfer_received",
+            "tenant_id",
+            "to_user_id",
+            "id",
+            sqlite_where=_TO_MEMBER,
+            postgresql_where=_TO_MEMBER,
+        ),
         Index(None, "debit_account_id"),
         Index(None, "credit_account_id"),
     )
@@ -42,5 +66,8 @@ class Transfer(Base):
     amount: Mapped[int] = mapped_column(BigInteger)
     kind: Mapped[str]
     task_id: Mapped[UUID | None]
+    purchase_id: Mapped[UUID | None]
+    to_user_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
+    """Of a transfer between two members: who got it; `user_id` gave it."""
     reason: Mapped[str | None]
     created_at: Mapped[Created]

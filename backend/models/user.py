@@ -18,6 +18,10 @@ class User(Base):
     password_hash: Mapped[str]
     active: Mapped[bool] = mapped_column(default=True)
     email_verified_at: Mapped[datetime | None]
+    operator: Mapped[bool] = mapped_column(default=False, server_default="0")
+    """Runs the service: may use /admin."""
+    erased_at: Mapped[datetime | None]
+    """Since then the row stands for nobody: the ledger and the audit log still name its id."""
     welcome_due: Mapped[Millicredits] = mapped_column(default=0, server_default="0")
     """Credits that wait until the address is proven."""
     created_at: Mapped[Created]

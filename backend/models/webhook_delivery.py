@@ -28,6 +28,7 @@ class WebhookDelivery(Base):
         Index("ix_webhook_delivery_due", "next_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
         Index("ix_webhook_delivery_leased", "tenant_id", sqlite_where=_LEASED, postgresql_where=_LEASED),
         Index("ix_webhook_delivery_log", "tenant_id", "webhook_id", "id"),
+        Index("ix_webhook_delivery_log_status", "tenant_id", "webhook_id", "status", "id"),
         Index(None, "created_at"),
     )
 
