@@ -18,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.audio import AudioInfo, Samples
 from engine.decoder.metadata import NAMES, clean, picture_type
 from engine.decoder.process import DecoderProcess
+from engine.decoder.samples import Kind, as_samples
 from engine.decoder.spare import spare
 from engine.errors import (
     AudioEmpty,
@@ -136,13 +135,20 @@ class Decoding:
 
     def _read(self, start_frame: int) -> Iterator[Samples]:
         most = int((self._limits.seconds + GRACE_SECONDS) * self.rate)
-        frames = start_frame
+        frames, nonfinite = start_frame, 0
+        form: Kind | None = None
         while True:
             kind, payload = self._child.read_frame()
-            if kind != b"A":
-                break
-            block = np.frombuffer(payload, np.float32).reshape(-1, self.channels)
-            frames += len(block)
+            try:
+                if kind == b"K":
+                    form = Kind.told(json.loads(payload))
+                    continue
+                if kind != b"A" or form is None:
+                    break
+                block, strange = as_samples(payload, form, self.channels)
+            except (KeyError, TypeError, ValueError):
+                raise DecoderCrashed("The decoder spoke out of turn.") from None
+            frames, nonfinite = frames + len(block), nonfinite + strange
             if frames > most:
                 raise _too_long(self._limits)
             yield block
@@ -153,7 +159,7 @@ class Decoding:
             frames=trailer["frames"],
             declared_seconds=self._declared,
             damaged_packets=trailer["damaged"],
-            nonfinite_samples=trailer["nonfinite"],
+            nonfinite_samples=nonfinite,
             downmixed=trailer["downmixed"],
             cut_off=trailer["cut_off"],
         )

@@ -174,6 +174,7 @@ class _Job:
             self.stages,
             self._check,
             self._listened,
+            given_back=self.separator.gives_back,
         )
         self.stem_meters = {stem: Meter(rate, song.channels) for stem in stems}
         self.mix, self.residual = Meter(rate, song.channels), Meter(rate, song.channels)

@@ -30,7 +30,8 @@ class Part:
 
 class SongFile:
     """`engine.models.base.Song` over a file. `original` keeps what `blocks` decodes, from the song's frame
-    `first_frame` on, (frames, 1 or 2) at the song's rate, until the stems of the same moment are there."""
+    `first_frame` on, (frames, 1 or 2) at the song's rate, until the stems of the same moment are there; or what the
+    model gives back then, where that is the same."""
 
     def __init__(
         self,
@@ -43,6 +44,8 @@ class SongFile:
         stages: Stages,
         check: Callable[[], None],
         on_heard: Callable[[int], None],
+        *,
+        given_back: bool = False,
     ) -> None:
         """`check` is called at every block and may raise; `on_heard` with the samples that `listen` has given."""
         self.channels = 1 if info.channels == 1 else 2
@@ -55,6 +58,7 @@ class SongFile:
         self._source, self._limits, self._part = source, limits, part
         self._first_frame = first_frame
         self._grid = SegmentGrid(info.rate, model_rate)
+        self._given_back = given_back and self.channels == 2 and info.rate == model_rate
         self._stages = stages
         self._check, self._on_heard = check, on_heard
         self._open: list[Generator[Samples]] = []
@@ -75,6 +79,10 @@ class SongFile:
         entry = self._grid.entry(start)
         return self._resampled(self._remembered(self._opened(entry), entry), start)
 
+    def take_back(self, block: Samples) -> None:
+        if self._given_back:
+            self.original.push(block)
+
     def _resampled(self, blocks: Iterator[Samples], start: int) -> Iterator[Samples]:
         stereo = (block if block.shape[1] == 2 else np.repeat(block, 2, axis=1) for block in blocks)
         for block in self._grid.resampled(stereo, start):
@@ -83,7 +91,8 @@ class SongFile:
 
     def _remembered(self, blocks: Iterator[Samples], position: int) -> Iterator[Samples]:
         for block in blocks:
-            self.original.push(block[max(0, self._first_frame - position) :])
+            if not self._given_back:
+                self.original.push(block[max(0, self._first_frame - position) :])
             position += len(block)
             self.frames = max(self._first_frame, position)
             yield block

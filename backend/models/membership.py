@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, TenantId, one_of
@@ -19,5 +19,5 @@ class Membership(Base):
 
     tenant_id: Mapped[TenantId] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey("user_account.id"), primary_key=True)
-    role: Mapped[str]
+    role: Mapped[Role] = mapped_column(String)
     created_at: Mapped[Created]

@@ -7,8 +7,9 @@ It answers on stdout in frames: one byte of kind, four bytes of length (little e
     H  JSON: container, codec, rate, channels (of the file), declared_seconds
     M  JSON, for `decode` alone: values (the file's words about the song), cover (whether C follows)
     C  the picture's bytes
-    A  float32 samples, interleaved, one channel for mono songs and two for all others
-    T  JSON, the last frame: frames, seconds (counted from packets), damaged, nonfinite, downmixed, cut_off
+    K  JSON, before the first A and where it changes: format (FFmpeg's name), channels (how many), names (of theirs)
+    A  samples in that format: plane after plane, or interleaved
+    T  JSON, the last frame: frames, seconds (counted from packets), damaged, downmixed, cut_off
     E  JSON, instead of all that is still missing: kind (undecodable | empty | hostile), reason
 """
 
@@ -102,13 +103,11 @@ def work(request: dict[str, Any], out: Any) -> None:
             if not line:
                 return
             die_with(STDIN)
-            for block in song.blocks(json.loads(line)["start_frame"]):
-                frame(out, b"A", block.data.cast("B"))
+            tell_samples(song, json.loads(line)["start_frame"], out)
         trailer = {
             "frames": song.frames,
             "seconds": song.seconds or song.frames / rate,
             "damaged": song.damaged,
-            "nonfinite": song.nonfinite,
             "downmixed": channels > 2,
             "cut_off": is_cut_off(path, container.format.name),
         }
@@ -135,11 +134,28 @@ def tell_metadata(path: str, container: Any, stream: Any, out: Any) -> None:
         frame(out, b"C", memoryview(cover))
 
 
+def tell_samples(song: Song, start: int, out: Any) -> None:
+    told = None
+    for block in song.blocks(start):
+        layout, form = block.layout, block.format
+        kind = {
+            "format": form.name,
+            "channels": layout.nb_channels,
+            "names": [channel.name for channel in layout.channels],
+        }
+        if kind != told:
+            send(out, b"K", kind)
+            told = kind
+        # FFmpeg's planes are longer than what they hold.
+        size = block.samples * form.bytes * (1 if form.is_planar else layout.nb_channels)
+        frame(out, b"A", *(memoryview(plane).cast("B")[:size] for plane in block.planes))
+
+
 def send(out: Any, kind: bytes, message: dict[str, Any]) -> None:
     frame(out, kind, memoryview(json.dumps(message).encode()))
 
 
-def frame(out: Any, kind: bytes, payload: memoryview) -> None:
-    for part in (memoryview(kind + struct.pack("<I", len(payload))), payload):
+def frame(out: Any, kind: bytes, *payload: memoryview) -> None:
+    for part in (memoryview(kind + struct.pack("<I", sum(map(len, payload)))), *payload):
         while part:
             part = part[out.write(part) :]

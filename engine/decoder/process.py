@@ -7,16 +7,16 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-START = "import sys; sys.path.append(sys.argv[1]); from engine.decoder.child import main; main()"
-# -I: neither the working directory nor the environment can lend it modules. BLAS would start threads, each
-# with address space of its own, for a matrix of two columns.
-COMMAND = [sys.executable, "-I", "-B", "-c", START, str(ROOT)]
-ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1"}
+START = "import sys; sys.path.extend(sys.argv[1:]); from engine.decoder.child import main; main()"
+# -I: neither the working directory nor the environment can lend it modules. -S: what `site` would load, and run on
+# behalf of every package that asks for it, takes as long as Python itself.
+COMMAND = [sys.executable, "-I", "-S", "-B", "-c", START, str(ROOT), sysconfig.get_path("platlib")]
 PIPE_BYTES = 2**20
 
 
@@ -29,7 +29,7 @@ class DecoderProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=ENVIRONMENT,
+            env={},
             cwd="/",
             start_new_session=True,
             bufsize=0,

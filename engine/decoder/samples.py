@@ -1,10 +1,12 @@
-"""What FFmpeg's frames hold, as float32 of one or two channels.
+"""What the decoder's process sends, as float32 of one or two channels.
 
 Every sample is computed by itself: cutting a song into other blocks never changes a bit of it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,20 +22,50 @@ LOUDEST = 2.0**32
 float32's range."""
 
 
-def as_samples(decoded: Any, channels: int) -> tuple[NDArray[np.float32], int]:
-    """A frame of any sample format and layout as (frames, 1 or 2), full scale = 1.0, finite; and how many
-    samples were not numbers, or beyond LOUDEST, and became silence."""
-    values: NDArray[Any] = decoded.to_ndarray()
-    found, planar = decoded.layout.nb_channels, decoded.format.is_planar
-    values = values.T if planar else values.reshape(-1, found)
-    samples = np.empty((len(values), found), np.float32)
-    if planar:
-        for index in range(found):  # much faster than one strided copy
+FORMATS = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": np.float64}
+"""FFmpeg's names of sample formats; those whose planes are apart have a `p` behind."""
+MOST_CHANNELS = 1024
+
+
+class Nonsense(ValueError):
+    """What no decoder of ours says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How samples come: their type, whether each channel has a plane of its own, and the channels' names."""
+
+    dtype: Any
+    planar: bool
+    channels: int
+    names: tuple[str, ...]
+
+    @classmethod
+    def told(cls, message: Mapping[str, Any]) -> Kind:
+        """Raises Nonsense: the message is the word of a process that has read untrusted bytes."""
+        name, channels = str(message["format"]), message["channels"]
+        planar = name.endswith("p")
+        dtype = FORMATS.get(name[:-1] if planar else name)
+        if dtype is None or type(channels) is not int or not 0 < channels <= MOST_CHANNELS:
+            raise Nonsense
+        return cls(dtype, planar, channels, tuple(map(str, message["names"])))
+
+
+def as_samples(payload: bytearray, kind: Kind, channels: int) -> tuple[NDArray[np.float32], int]:
+    """(frames, 1 or 2), full scale = 1.0, finite; and how many samples were not numbers, or beyond LOUDEST, and
+    became silence. Raises Nonsense for a payload that is cut."""
+    if len(payload) % (kind.channels * np.dtype(kind.dtype).itemsize):
+        raise Nonsense
+    values = np.frombuffer(payload, kind.dtype)
+    values = values.reshape(kind.channels, -1).T if kind.planar else values.reshape(-1, kind.channels)
+    samples = np.empty(values.shape, np.float32)
+    if kind.planar:
+        for index in range(kind.channels):  # much faster than one strided copy
             to_float(values[:, index], samples[:, index])
     else:
         to_float(values, samples)
-    if found != channels:
-        samples = remix(samples, [channel.name for channel in decoded.layout.channels], channels)
+    if kind.channels != channels:
+        samples = remix(samples, kind.names, channels)
     # Comparisons with what is not a number are false.
     if samples.max(initial=0) <= LOUDEST and samples.min(initial=0) >= -LOUDEST:
         return samples, 0
@@ -55,7 +87,7 @@ def to_float(values: NDArray[Any], samples: NDArray[np.float32]) -> None:
             samples[...] = values
 
 
-def remix(samples: NDArray[np.float32], names: list[str], channels: int) -> NDArray[np.float32]:
+def remix(samples: NDArray[np.float32], names: Sequence[str], channels: int) -> NDArray[np.float32]:
     """(frames, channels of the file) → (frames, channels); `names` are FFmpeg's for the file's channels."""
     if channels == 1:
         with np.errstate(over="ignore", invalid="ignore"):

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
-import numpy as np
-from numpy.typing import NDArray
 
 from engine.decoder.declared import PCM_BYTES
-from engine.decoder.samples import as_samples
 
 DEMUXERS = "mp3,wav,w64,flac,ogg,mov,aac,aiff"
 """Formats that FFmpeg may recognise; above all no playlists (concat, hls, dash), which open other files."""
@@ -54,12 +51,14 @@ def check_codec(name: str | None) -> None:
 
 
 class Song:
-    """One audio stream, read once from its start, with counts of what was met."""
+    """One audio stream, read once from its start, with counts of what was met.
+
+    Knows no numpy, which would take as much memory and as long to load as all else in this process.
+    """
 
     def __init__(self, container: Any, stream: Any) -> None:
         self.frames = 0
         self.damaged = 0
-        self.nonfinite = 0
         self._tick = float(stream.time_base or 0)
         self._summed = self._spanned = 0
         self._start: int | None = None
@@ -80,17 +79,16 @@ class Song:
                 raise Refused("undecodable", "no part of it decodes")
             raise Refused("empty", "its audio holds no sample")
         self._first = first
-        self._channels = 1 if first.layout.nb_channels == 1 else 2
         return first
 
     def skip_to_end(self) -> None:
         for packet in self._undamaged_packets():
             self._count(packet)
 
-    def blocks(self, start: int) -> Iterator[NDArray[np.float32]]:
-        """Blocks of about BLOCK_SECONDS, (frames, 1 or 2), from sample `start` on.
+    def blocks(self, start: int) -> Iterator[Any]:
+        """Frames of about BLOCK_SECONDS from sample `start` on, in the file's own sample format.
 
-        What lies before is decoded and counted, but not converted: `nonfinite` doesn't know it.
+        What lies before is decoded and counted, but not given.
         """
         size = max(1, int(self._first.sample_rate * BLOCK_SECONDS))
         before, kind = 0, ("", "")
@@ -102,15 +100,15 @@ class Song:
             # FFmpeg's queue trusts that every frame has the channels and the format of the first.
             found = decoded.layout.name, decoded.format.name
             if found != kind:
-                yield from self._converted(fifo)
+                yield from _gathered(fifo)
                 fifo, kind = av.AudioFifo(), found
             decoded.pts = None  # gaps are the container's matter
             fifo.write(decoded)
             if begin < start:
                 fifo.read(start - begin)
             if fifo.samples >= size:
-                yield from self._converted(fifo)
-        yield from self._converted(fifo)
+                yield from _gathered(fifo)
+        yield from _gathered(fifo)
 
     def _from_first(self) -> Iterator[Any]:
         first, self._first = self._first, None
@@ -118,13 +116,6 @@ class Song:
         # One of many and long: nothing holds it any more.
         del first
         yield from self._decoded
-
-    def _converted(self, fifo: Any) -> Iterator[NDArray[np.float32]]:
-        gathered = fifo.read()
-        if gathered is not None:
-            samples, nonfinite = as_samples(gathered, self._channels)
-            self.nonfinite += nonfinite
-            yield samples
 
     def _undamaged_packets(self) -> Iterator[Any]:
         """Until the end, or until the container itself can't be followed any further."""
@@ -161,3 +152,9 @@ class Song:
             if self._start is None:
                 self._start = start
             self._spanned = max(self._spanned, start + length - self._start)
+
+
+def _gathered(fifo: Any) -> Iterator[Any]:
+    frame = fifo.read()
+    if frame is not None:
+        yield frame

@@ -1,4 +1,4 @@
-"""One decoder's process started ahead: a song doesn't wait for Python, numpy and FFmpeg to load.
+"""One decoder's process started ahead: a song doesn't wait for Python and FFmpeg to load.
 
 It serves one song like all others, and a new one is started when no song is being decoded any more, so that it
 takes no memory beside one that runs; or at once, when what runs will soon be followed by another one: a song is

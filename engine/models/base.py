@@ -30,6 +30,11 @@ class Song(Protocol):
         """The song from sample `start` to its end, to be separated."""
         ...
 
+    def take_back(self, block: Samples) -> None:
+        """What `blocks` gave, (frames, 2), from a model that holds it until its stems are there: right before it
+        yields those. So the song need not hold it as well."""
+        ...
+
 
 class ArraySong:
     """A song that is in memory already, (frames, 2) at the model's rate."""
@@ -45,6 +50,9 @@ class ArraySong:
         for begin in range(start, len(self._samples), self._block_frames):
             yield self._samples[begin : begin + self._block_frames]
 
+    def take_back(self, block: Samples) -> None:
+        pass
+
 
 class Separator(Protocol):
     """A loaded, warm model. Thread-safe: every call of `stream` keeps its own state."""
@@ -57,6 +65,11 @@ class Separator(Protocol):
 
     @property
     def weights_sha256(self) -> str: ...
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether `stream` calls the song's `take_back`."""
+        ...
 
     @property
     def patch_samples(self) -> int:

@@ -10,6 +10,8 @@ from engine.runtimes.base import RuntimeInfo, Session
 
 
 class GraphModel:
+    gives_back = False
+
     def __init__(self, spec: ModelSpec, session: Session, weights_sha256: str) -> None:
         self._spec = spec
         self._session = session

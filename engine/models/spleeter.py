@@ -61,6 +61,7 @@ def load(
 
 
 class SpleeterSeparator(GraphModel):
+    gives_back = True
     patch_samples = PATCH
 
     def patch_start(self, patch: int) -> int:
@@ -100,6 +101,8 @@ class SpleeterSeparator(GraphModel):
                             blocks[stem] = overlap.push(windowed_waves(masked))[keep]
                     position += BLOCK * HOP
                     if len(blocks[stems[0]]):
+                        # Stem and song come out at the same place: that many hops behind the patch's start.
+                        song.take_back(waves[:, start * HOP : (start + BLOCK) * HOP].T[keep])
                         yield blocks
                     if position >= heard.end:
                         break

@@ -81,6 +81,10 @@ class SpleeterTensorflowSeparator:
         return self._weights_sha256
 
     @property
+    def gives_back(self) -> bool:
+        return False
+
+    @property
     def patch_samples(self) -> int:
         return PATCH_FRAMES * HOP
 

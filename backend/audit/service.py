@@ -1,0 +1,89 @@
+"""The audit log: who did what, in the transaction that did it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.audit import repository
+from backend.models import AuditEntry
+from backend.models.audit_entry import ActorKind
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts. A person's own doings carry their id; an operator's who impersonates them, the operator's."""
+
+    kind: ActorKind
+    user_id: UUID | None = None
+    acting_as: UUID | None = None
+    key_id: UUID | None = None
+    address: str | None = None
+    request_id: str | None = None
+
+
+COMMAND = Actor("command")
+"""The operator at the command line."""
+SERVICE = Actor("service")
+"""The service by itself, for instance the sweep."""
+
+
+def record(
+    session: Session,
+    actor: Actor,
+    action: str,
+    *,
+    tenant_id: UUID | None = None,
+    target: UUID | str | None = None,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+    reason: str | None = None,
+) -> None:
+    """Write it down. `before`, `after` and `reason` name people by their ids only: nobody can change them later."""
+    repository.add(
+        session,
+        AuditEntry(
+            tenant_id=tenant_id,
+            actor_kind=actor.kind,
+            actor_id=actor.user_id,
+            acting_as=actor.acting_as,
+            key_id=actor.key_id,
+            action=action,
+            target=None if target is None else str(target),
+            before=None if before is None else dict(before),
+            after=None if after is None else dict(after),
+            reason=reason,
+            address=actor.address,
+            request_id=actor.request_id,
+        ),
+    )
+
+
+def of_tenant(session: Session, tenant_id: UUID, *, before: UUID | None, limit: int) -> list[AuditEntry]:
+    """What was done in a tenant, newest first, from after the entry `before`."""
+    return repository.of_tenant(session, tenant_id, before=before, limit=limit)
+
+
+def everywhere(
+    session: Session,
+    *,
+    tenant_id: UUID | None = None,
+    actor_id: UUID | None = None,
+    action: str | None = None,
+    before: UUID | None,
+    limit: int,
+) -> list[AuditEntry]:
+    """For the operator, newest first."""
+    return repository.everywhere(
+        session, tenant_id=tenant_id, actor_id=actor_id, action=action, before=before, limit=limit
+    )
+
+
+def forget_addresses(session: Session, *, actor_id: UUID | None = None, until: datetime | None = None) -> int:
+    """Of one person, or of everything until then; how many there were."""
+    return repository.forget_addresses(session, actor_id=actor_id, until=until)
