@@ -8,24 +8,31 @@ from backend.catalog.service import ModelShelf
 from backend.db import Database
 from backend.mail import Mailer
 from backend.queue import Bell
+from backend.running import Running
 from backend.settings import Settings
 from backend.storage import LocalStorage
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    settings: Settings
+    running: Running
     database: Database
     storage: LocalStorage
     bell: Bell
     models: ModelShelf
     mail: Mailer
 
+    @property
+    def settings(self) -> Settings:
+        """Those in force now: ask again rather than keep them."""
+        return self.running.now
+
 
 def wire(settings: Settings) -> Wiring:
+    database = Database(settings)
     return Wiring(
-        settings=settings,
-        database=Database(settings),
+        running=Running(settings, database),
+        database=database,
         storage=LocalStorage(settings.data_dir, settings.sample_dir),
         bell=Bell(settings),
         models=ModelShelf(settings),

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, Update, select, update
 from sqlalchemy.orm import Session
 
-from backend.models import AuditEntry
+from backend.clock import database_now
+from backend.identity import first_id
+from backend.models import AuditEntry, Membership, User
 from backend.tenant.scope import in_tenant, serves_every_tenant
 
 
@@ -26,29 +29,53 @@ def everywhere(
     tenant_id: UUID | None,
     actor_id: UUID | None,
     action: str | None,
+    since: datetime | None,
+    until: datetime | None,
     before: UUID | None,
     limit: int,
 ) -> list[AuditEntry]:
-    """The operator's view."""
+    """The operator's view. Of an operator who acted as somebody, and of that person, both find it."""
     statement = select(AuditEntry)
-    for column, value in ((AuditEntry.tenant_id, tenant_id), (AuditEntry.actor_id, actor_id)):
-        if value is not None:
-            statement = statement.where(column == value)
+    if tenant_id is not None:
+        statement = statement.where(AuditEntry.tenant_id == tenant_id)
+    if actor_id is not None:
+        statement = statement.where((AuditEntry.actor_id == actor_id) | (AuditEntry.acting_as == actor_id))
+    if since is not None:
+        statement = statement.where(AuditEntry.id >= first_id(since))
+    if until is not None:
+        statement = statement.where(AuditEntry.id < first_id(until))
     if action is not None:
         statement = statement.where(AuditEntry.action == action)
     return _page(session, statement, before, limit)
 
 
+def operators_among(session: Session, tenant_id: UUID, user_ids: Collection[UUID]) -> set[UUID]:
+    """Those who run the service and are not of this tenant."""
+    inside = select(Membership.user_id).where(in_tenant(Membership, tenant_id))
+    statement = select(User.id).where(User.id.in_(user_ids), User.operator.is_(True), User.id.not_in(inside))
+    return set(session.scalars(statement))
+
+
 @serves_every_tenant
-def forget_addresses(session: Session, *, actor_id: UUID | None, until: datetime | None) -> int:
-    """A person's, in all their tenants; or everybody's of long ago."""
-    statement = update(AuditEntry).where(AuditEntry.address.is_not(None)).values(address=None)
-    if actor_id is not None:
-        statement = statement.where((AuditEntry.actor_id == actor_id) | (AuditEntry.acting_as == actor_id))
-    if until is not None:
-        statement = statement.where(AuditEntry.created_at < until)
-    forgotten: int = session.execute(statement).rowcount  # type: ignore[attr-defined]
-    return forgotten
+def forget_addresses_of(session: Session, user_id: UUID) -> int:
+    """A person's, in all their tenants."""
+    statement = update(AuditEntry).where(
+        AuditEntry.address.is_not(None), (AuditEntry.actor_id == user_id) | (AuditEntry.acting_as == user_id)
+    )
+    return _forget(session, statement)
+
+
+@serves_every_tenant
+def forget_addresses(session: Session, older_seconds: float) -> int:
+    statement = update(AuditEntry).where(
+        AuditEntry.address.is_not(None), AuditEntry.created_at < database_now(-older_seconds)
+    )
+    return _forget(session, statement)
+
+
+def _forget(session: Session, statement: Update) -> int:
+    forgotten = session.execute(statement.values(address=None).execution_options(synchronize_session=False))
+    return int(forgotten.rowcount)  # type: ignore[attr-defined]
 
 
 def _page(session: Session, statement: Select[AuditEntry], before: UUID | None, limit: int) -> list[AuditEntry]:

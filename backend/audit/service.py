@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,15 +75,36 @@ def everywhere(
     tenant_id: UUID | None = None,
     actor_id: UUID | None = None,
     action: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
     before: UUID | None,
     limit: int,
 ) -> list[AuditEntry]:
     """For the operator, newest first."""
     return repository.everywhere(
-        session, tenant_id=tenant_id, actor_id=actor_id, action=action, before=before, limit=limit
+        session,
+        tenant_id=tenant_id,
+        actor_id=actor_id,
+        action=action,
+        since=since,
+        until=until,
+        before=before,
+        limit=limit,
     )
 
 
-def forget_addresses(session: Session, *, actor_id: UUID | None = None, until: datetime | None = None) -> int:
-    """Of one person, or of everything until then; how many there were."""
-    return repository.forget_addresses(session, actor_id=actor_id, until=until)
+def by_operators(session: Session, tenant_id: UUID, entries: Collection[AuditEntry]) -> set[UUID]:
+    """Of these entries, the ids of those that somebody left who runs the service."""
+    actors = {entry.actor_id for entry in entries if entry.actor_id is not None}
+    operators = repository.operators_among(session, tenant_id, actors)
+    return {entry.id for entry in entries if entry.acting_as is not None or entry.actor_id in operators}
+
+
+def forget_addresses(session: Session, *, actor_id: UUID) -> int:
+    """Of one person; how many there were."""
+    return repository.forget_addresses_of(session, actor_id)
+
+
+def forget_old_addresses(session: Session, days: float) -> None:
+    """Everybody's: who did what stays."""
+    repository.forget_addresses(session, days * 86_400.0)

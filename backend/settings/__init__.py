@@ -11,12 +11,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, computed_field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import DirectoryPath, Field, computed_field
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from backend.settings.account import DEVELOPMENT_SECRET, SHORTEST_SECRET, Auth, Mail
+from backend.settings.account import Audit, Auth, Mail
 from backend.settings.machine import ROOT, Database, Engine, Queue, Server, Worker
+from backend.settings.payment import Payment
+from backend.settings.tenant import Tenant
+from backend.settings.unsafe import reasons
 from backend.settings.usage import Credit, Limit, Upload
+from backend.settings.web import Web
 from backend.settings.webhook import Webhook
 
 __all__ = ["ROOT", "Auth", "Credit", "Settings", "UnsafeSettings", "Webhook", "Worker"]
@@ -35,6 +44,11 @@ class Settings(BaseSettings):
         "development", description="production refuses default secrets and the demo user."
     )
     demo_user: bool | None = Field(None, description="Seed test@example.com; by default in development only.")
+    secrets_dir: DirectoryPath | None = Field(
+        None,
+        description="Folder with a file for each secret, named like its variable (`VR_DB__URL`, `VR_AUTH__SECRET`, …), "
+        "as container platforms mount them; the environment comes first.",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
@@ -46,13 +60,31 @@ class Settings(BaseSettings):
     queue: Queue = Field(default_factory=Queue)
     auth: Auth = Field(default_factory=Auth)
     mail: Mail = Field(default_factory=Mail)
+    audit: Audit = Field(default_factory=Audit)
     credit: Credit = Field(default_factory=Credit)
+    payment: Payment = Field(default_factory=Payment)
     limit: Limit = Field(default_factory=Limit)
+    tenant: Tenant = Field(default_factory=Tenant)
     upload: Upload = Field(default_factory=Upload)
     engine: Engine = Field(default_factory=Engine)
     worker: Worker = Field(default_factory=Worker)
     webhook: Webhook = Field(default_factory=Webhook)
+    web: Web = Field(default_factory=Web)
     server: Server = Field(default_factory=Server)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        files = NestedSecretsSettingsSource(
+            file_secret_settings, secrets_dir=os.environ.get("VR_SECRETS_DIR"), secrets_dir_missing="ok"
+        )
+        return init_settings, env_settings, dotenv_settings, files
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -79,21 +111,6 @@ class Settings(BaseSettings):
         """Raise UnsafeSettings naming every reason why production must not start with these settings."""
         if self.development:
             return
-        reasons = []
-        for place, secret in enumerate(self.auth.secrets):
-            if self.auth.secrets_file is not None:
-                name = f"line {place + 1} of VR_AUTH__SECRETS_FILE"
-            else:
-                name = "VR_AUTH__ACCEPTED_SECRETS" if place else "VR_AUTH__SECRET"
-            if secret == DEVELOPMENT_SECRET:
-                reasons.append(f"{name} is the development secret: set one of your own.")
-            elif len(secret) < SHORTEST_SECRET:
-                reasons.append(f"{name} is shorter than {SHORTEST_SECRET} characters.")
-        if self.mail.host and self.mail.tls == "none" and self.mail.password.get_secret_value():
-            reasons.append("VR_MAIL__TLS is none: the mail server's password would travel in the clear.")
-        if self.seeds_demo_user:
-            reasons.append("VR_DEMO_USER is on: its password is public.")
-        if self.webhook.insecure:
-            reasons.append("VR_WEBHOOK__INSECURE is on: what webhooks say would travel in the clear.")
-        if reasons:
-            raise UnsafeSettings("production settings are unsafe: " + " ".join(reasons))
+        found = list(reasons(self))
+        if found:
+            raise UnsafeSettings("production settings are unsafe: " + " ".join(found))

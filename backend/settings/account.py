@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, Self
 
@@ -27,6 +28,7 @@ class Auth(BaseModel):
     audience: str = Field("vocal-remover-api", description="`aud` of our tokens.")
     token_minutes: int = Field(60, ge=1, description="Life of an access token.")
     refresh_days: int = Field(30, ge=1, description="Life of a login that is not refreshed.")
+    login_days: int = Field(90, ge=1, description="Life of a login, however often it is refreshed.")
     mail_minutes: int = Field(60, ge=1, description="Life of a token that is sent by mail.")
     link_minutes: int = Field(60, ge=1, description="Life of a signed download link.")
     ticket_seconds: int = Field(60, ge=1, le=60, description="Life of a one-use ticket.")
@@ -39,6 +41,7 @@ class Auth(BaseModel):
     verified_email: bool = Field(
         False, description="Whether the welcome credits wait until the e-mail address is proven."
     )
+    invitation_days: float = Field(14, gt=0, description="How long an invitation into a tenant is good.")
     lock_after: int = Field(
         5, ge=1, description="Wrong passwords for one account from one address before it must wait."
     )
@@ -69,10 +72,17 @@ class Auth(BaseModel):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The first signs; each is accepted."""
-        if self._from_file:
-            return self._from_file
-        further = (word.strip() for word in self.accepted_secrets.get_secret_value().split(","))
-        return (self.secret.get_secret_value(), *(word for word in further if word))
+        return self._from_file or _words(self.secret.get_secret_value(), self.accepted_secrets.get_secret_value())
+
+
+@lru_cache(maxsize=8)  # asked for with each link that is signed
+def _words(secret: str, further: str) -> tuple[str, ...]:
+    words = (word.strip() for word in further.split(","))
+    return (secret, *(word for word in words if word))
+
+
+class Audit(BaseModel):
+    address_days: int = Field(90, ge=1, description="How long the audit log keeps the addresses that acts came from.")
 
 
 class Mail(BaseModel):

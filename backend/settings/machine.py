@@ -76,3 +76,6 @@ class Worker(BaseModel):
 class Server(BaseModel):
     host: str = Field("127.0.0.1", description="Address the API listens on.")
     port: int = Field(8000, ge=1, le=65535, description="Port the API listens on.")
+    processes: int = Field(
+        1, ge=1, le=64, description="API processes on that port; several need a VR_LIMIT__STORAGE that they share."
+    )

@@ -10,6 +10,7 @@ class Credit(BaseModel):
     price: int = Field(1_000, ge=0, description="Millicredits per started block of audio and step.")
     block_seconds: int = Field(600, ge=1, description="Length of a block of audio.")
     signup_grant: int = Field(10_000, ge=0, description="Millicredits given to a new account.")
+    grant_days: int = Field(0, ge=0, le=36_500, description="Days until they expire; 0: never.")
 
 
 class Limit(BaseModel):
@@ -23,6 +24,7 @@ class Limit(BaseModel):
     key: str = Field("600 per minute", description="Requests per API key; they count for its user, too.")
     tenant: str = Field("3000 per minute", description="Requests per tenant.")
     separate: str = Field("2 per 30 seconds", description="Submissions per user.")
+    transfer: str = Field("30 per minute", description="Transfers of credits per user.")
     login: str = Field("10 per minute", description="Logins and registrations per client address.")
     trusted_proxies: str = Field(
         "", description="Addresses whose X-Forwarded-For is believed, comma-separated; empty believes none."
@@ -35,7 +37,7 @@ class Limit(BaseModel):
             raise ValueError(f"{storage!r} is no place for counters; write memory://, sqlite:// or redis://…")
         return storage
 
-    @field_validator("address", "user", "key", "tenant", "separate", "login")
+    @field_validator("address", "user", "key", "tenant", "separate", "transfer", "login")
     @classmethod
     def _readable(cls, limit: str) -> str:
         try:

@@ -1,0 +1,61 @@
+"""Why production must not start with some settings, each in a sentence that names the variable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from backend.settings.account import DEVELOPMENT_SECRET, SHORTEST_SECRET
+from backend.settings.web import ANY_ORIGIN
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
+
+GUESSED_FIRST = frozenset({"postgres", "password", "password123", "admin", "root", "secret", "changeme", "change-me"})
+
+
+def reasons(settings: Settings) -> Iterator[str]:
+    yield from _secrets(settings)
+    if settings.mail.host and settings.mail.tls == "none" and settings.mail.password.get_secret_value():
+        yield "VR_MAIL__TLS is none: the mail server's password would travel in the clear."
+    if settings.mail.link_base.startswith("http://"):
+        yield "VR_MAIL__LINK_BASE is http: whoever is on the way could take over accounts; write https."
+    if settings.seeds_demo_user:
+        yield "VR_DEMO_USER is on: its password is public."
+    if settings.payment.checkout_url.startswith("http://"):
+        yield "VR_PAYMENT__CHECKOUT_URL is http: whoever is on the way could send buyers elsewhere; write https."
+    if settings.webhook.insecure:
+        yield "VR_WEBHOOK__INSECURE is on: what webhooks say would travel in the clear."
+    if ANY_ORIGIN in settings.web.origins:
+        yield "VR_WEB__ALLOWED_ORIGINS is *: every web page could read answers; name those that may."
+    elif any(origin.startswith("http://") for origin in settings.web.origins):
+        yield "VR_WEB__ALLOWED_ORIGINS names an http origin: its pages can be changed on the way; write https."
+    if "*" in [part.strip() for part in settings.limit.trusted_proxies.split(",")]:
+        yield "VR_LIMIT__TRUSTED_PROXIES is *: everybody could choose the address that limits count."
+    yield from _database(settings)
+
+
+def _secrets(settings: Settings) -> Iterator[str]:
+    for place, secret in enumerate(settings.auth.secrets):
+        if settings.auth.secrets_file is not None:
+            name = f"line {place + 1} of VR_AUTH__SECRETS_FILE"
+        else:
+            name = "VR_AUTH__ACCEPTED_SECRETS" if place else "VR_AUTH__SECRET"
+        if secret == DEVELOPMENT_SECRET:
+            yield f"{name} is the development secret: set one of your own."
+        elif len(secret) < SHORTEST_SECRET:
+            yield f"{name} is shorter than {SHORTEST_SECRET} characters."
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    """A password that comes with images and examples; none may be right (a socket, a certificate)."""
+    try:
+        url = make_url(settings.database_url)
+    except ArgumentError:
+        yield "VR_DB__URL is no database URL."
+        return
+    if url.password and (str(url.password) in GUESSED_FIRST or url.password == url.username):
+        yield "VR_DB__URL has a password that is guessed first: set one of your own."
