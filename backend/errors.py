@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from backend.db import is_unreachable
 from backend.problem import Problem
@@ -25,6 +26,7 @@ from engine.errors import EngineError
 
 log = logging.getLogger(__name__)
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PROBLEM_JSON = "application/problem+json"
 RETRY_DATABASE_SECONDS = 5
 
@@ -138,8 +140,12 @@ class PublicFailure:
     @staticmethod
     async def http(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
+        if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework's word for a body that it can't read
+            return await PublicFailure.validation(request, RequestValidationError([]))
         code, advice = HTTP_ADVICE.get(error.status_code, ("http_error", "See /docs."))
         headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED and (allowed := _allowed(request)):
+            headers["Allow"] = ", ".join(allowed)
         return problem_response(request, error.status_code, code, f"{error.detail}.", advice, headers=headers)
 
     @staticmethod
@@ -185,6 +191,17 @@ class PublicFailure:
             "Something went wrong on our side.",
             "Try again; if it happens again, report the request_id.",
         )
+
+
+def _allowed(request: Request) -> list[str]:
+    """Of all the routes at this address; the framework knows those of the first."""
+    routes = request.app.router.routes
+
+    def answered(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in routes)
+
+    return [method for method in METHODS if answered(method)]
 
 
 def install(app: FastAPI) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 
+from backend.redaction import RedactingFormatter
 from backend.settings import Settings
 
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def configure(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level, format=FORMAT, force=True)
+    handler = logging.StreamHandler()
+    handler.setFormatter(RedactingFormatter(FORMAT))
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     # One line per request of our own HTTP client, or per migration context, helps nobody.
     for chatty in ("httpx", "alembic.runtime"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
