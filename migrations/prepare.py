@@ -59,5 +59,11 @@ def _seed(database: Database, settings: Settings) -> None:
         credit.open_system_accounts(session)
         if settings.seeds_demo_user and users.by_email(session, DEMO["email"]) is None:
             hashed = hash_password(DEMO["password"])
-            users.create(session, DEMO["email"], hashed, granted=settings.credit.signup_grant)
+            users.create(
+                session,
+                DEMO["email"],
+                hashed,
+                granted=settings.credit.signup_grant,
+                grant_days=settings.credit.grant_days,
+            )
             log.info("seeded the demo user %s", DEMO["email"])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import Select, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from backend.models import Account, Task, Transfer
+from backend.built_once import built_once
+from backend.models import Account, Transfer
 from backend.models.account import SYSTEM_KINDS
-from backend.models.task import FINISHED
-from backend.tenant.scope import Scope, in_scope, serves_every_tenant
+from backend.tenant.scope import Scope, in_scope, in_tenant, serves_every_tenant
 
 
 def open_accounts(session: Session, tenant_id: UUID, user_id: UUID) -> None:
-    session.add_all(Account(tenant_id=tenant_id, user_id=user_id, kind=kind) for kind in ("available", "held"))
+    """Those that are not there: somebody who comes back to a tenant finds their own."""
+    known = balances(session, Scope(tenant_id, user_id))
+    wanted = (kind for kind in ("available", "held") if kind not in known)
+    session.add_all(Account(tenant_id=tenant_id, user_id=user_id, kind=kind) for kind in wanted)
     session.flush()
 
 
@@ -40,10 +43,12 @@ def _system_account_id(session: Session, kind: str) -> UUID:
 
 def balances(session: Session, scope: Scope) -> dict[str, int]:
     """`available` and `held`, in millicredits."""
-    rows = session.execute(
-        select(Account.kind, func.sum(Account.balance)).where(in_scope(Account, scope)).group_by(Account.kind)
-    )
-    return {kind: int(balance) for kind, balance in rows}
+    return {kind: int(balance) for kind, balance in session.execute(*_balances(scope))}
+
+
+@built_once
+def _balances(scope: Scope) -> Select[str, int]:
+    return select(Account.kind, func.sum(Account.balance)).where(in_scope(Account, scope)).group_by(Account.kind)
 
 
 @serves_every_tenant
@@ -65,66 +70,77 @@ def move(session: Session, scope: Scope, transfer: Transfer) -> bool:
     return True
 
 
-def held_for_task(session: Session, tenant_id: UUID, task_id: UUID) -> Transfer | None:
+@serves_every_tenant
+def lock(session: Session, accounts: Collection[UUID]) -> dict[UUID, int]:
+    """Their balances, which nobody else changes until the transaction ends; taken in the order of `move`."""
+    rows = session.execute(
+        select(Account.id, Account.balance)
+        .where(Account.id.in_(accounts))
+        .order_by(Account.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.balance for row in rows}
+
+
+@serves_every_tenant
+def lock_free(session: Session, people: Collection[Scope]) -> list[Scope]:
+    """Those of these people whose credits nobody moves at the moment; nobody will until the transaction ends."""
+    rows = session.execute(
+        select(Account.tenant_id, Account.user_id)
+        .where(
+            tuple_(Account.tenant_id, Account.user_id).in_([(scope.tenant_id, scope.user_id) for scope in people]),
+            Account.kind == "available",
+        )
+        .order_by(Account.id)
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return [Scope(tenant, user) for tenant, user in rows if tenant is not None]
+
+
+def of_task(session: Session, tenant_id: UUID, task_id: UUID, kind: str) -> Transfer | None:
     return session.scalars(
-        select(Transfer).where(Transfer.tenant_id == tenant_id, Transfer.task_id == task_id, Transfer.kind == "hold")
+        select(Transfer).where(in_tenant(Transfer, tenant_id), Transfer.task_id == task_id, Transfer.kind == kind)
     ).one_or_none()
 
 
 def entries(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> list[Transfer]:
-    """Newest first; `before` is the id of the last entry already seen."""
-    statement = select(Transfer).where(in_scope(Transfer, scope)).order_by(Transfer.id.desc()).limit(limit)
-    if before is not None:
-        statement = statement.where(Transfer.id < before)
-    return list(session.scalars(statement))
+    """Newest first, and what others gave too; `before` is the id of the last entry already seen.
+
+    Two ranges of two indexes, put together here: one statement for both would read the whole history.
+    """
+    own = select(Transfer).where(in_scope(Transfer, scope))
+    received = select(Transfer).where(in_tenant(Transfer, scope.tenant_id), Transfer.to_user_id == scope.user_id)
+    found: list[Transfer] = []
+    for statement in (own, received):
+        if before is not None:
+            statement = statement.where(Transfer.id < before)
+        found += session.scalars(statement.order_by(Transfer.id.desc()).limit(limit))
+    return sorted(found, key=lambda entry: entry.id, reverse=True)[:limit]
 
 
-@dataclass(frozen=True, slots=True)
-class Imbalance:
-    """Something the ledger does not explain."""
+def entries_between(
+    session: Session, scope: Scope, first: UUID, end: UUID, *, after: UUID | None, limit: int
+) -> list[Transfer]:
+    """Oldest first, ids from `first` to before `end`; `after` is the id of the last entry already seen."""
+    own = select(Transfer).where(in_scope(Transfer, scope))
+    received = select(Transfer).where(in_tenant(Transfer, scope.tenant_id), Transfer.to_user_id == scope.user_id)
+    found: list[Transfer] = []
+    for statement in (own, received):
+        statement = statement.where(Transfer.id >= first, Transfer.id < end)
+        if after is not None:
+            statement = statement.where(Transfer.id > after)
+        found += session.scalars(statement.order_by(Transfer.id).limit(limit))
+    return sorted(found, key=lambda entry: entry.id)[:limit]
 
-    what: str
-    expected: int
-    found: int
 
-
-@serves_every_tenant
-def imbalances(session: Session) -> list[Imbalance]:
-    """Every account against its entries, all accounts against zero, every finished task against its hold."""
-    debits = (
-        select(Transfer.debit_account_id.label("account"), func.sum(Transfer.amount).label("amount"))
-        .group_by(Transfer.debit_account_id)
-        .subquery()
+def balance_before(session: Session, tenant_id: UUID, account: UUID, end: UUID) -> int:
+    """Of an account, from its entries with ids before `end`."""
+    incoming, outgoing = (
+        session.scalar(
+            select(func.coalesce(func.sum(Transfer.amount), 0)).where(
+                in_tenant(Transfer, tenant_id), side == account, Transfer.id < end
+            )
+        )
+        for side in (Transfer.credit_account_id, Transfer.debit_account_id)
     )
-    credits = (
-        select(Transfer.credit_account_id.label("account"), func.sum(Transfer.amount).label("amount"))
-        .group_by(Transfer.credit_account_id)
-        .subquery()
-    )
-    expected = func.coalesce(credits.c.amount, 0) - func.coalesce(debits.c.amount, 0)
-    accounts = session.execute(
-        select(Account.id, Account.kind, expected, Account.balance)
-        .outerjoin(debits, debits.c.account == Account.id)
-        .outerjoin(credits, credits.c.account == Account.id)
-        .where(expected != Account.balance)
-    )
-    found = [
-        Imbalance(f"account {account} ({kind})", int(entries), balance) for account, kind, entries, balance in accounts
-    ]
-    total = int(session.scalar(select(func.sum(Account.balance))) or 0)
-    if total:
-        found.append(Imbalance("sum of all accounts", 0, total))
-
-    settlement = func.sum(case((Transfer.kind.in_(("capture", "release")), Transfer.amount), else_=0))
-    hold = func.sum(case((Transfer.kind == "hold", Transfer.amount), else_=0))
-    tasks = session.execute(
-        select(Task.id, Task.status, hold, settlement)
-        .join(Transfer, Transfer.task_id == Task.id)
-        .group_by(Task.id, Task.status)
-        .having(settlement != case((Task.status.in_(FINISHED), hold), else_=0))
-    )
-    found += [
-        Imbalance(f"task {task} ({status})", int(held) if status in FINISHED else 0, int(paid))
-        for task, status, held, paid in tasks
-    ]
-    return found
+    return int(incoming or 0) - int(outgoing or 0)

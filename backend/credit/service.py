@@ -1,22 +1,29 @@
 """Credits: held when a task is submitted, captured when it completes, released when it does not.
 
 Every function works inside the caller's transaction, so that money and state change together or not at all.
-Amounts are millicredits.
+Amounts are millicredits. Who did it and why stands in the audit log, where the caller writes it.
 """
 
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend.credit import repository
-from backend.credit.repository import Imbalance
+from backend.audit import service as audit
+from backend.audit.service import SERVICE, Actor
+from backend.credit import lot_repository, lots, proof_repository, repository
+from backend.credit.proof_repository import Imbalance
 from backend.models import Transfer
 from backend.problem import Problem
 from backend.settings import Credit
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
+
+SHOWN_LOTS = 100
 
 
 class CreditsExhausted(Problem):
@@ -24,6 +31,34 @@ class CreditsExhausted(Problem):
     code = "credits_exhausted"
     detail = "Your credits do not cover this."
     advice = "GET /api/v1/credits shows your balance; ask the operator for more credits."
+
+
+class MemberUnknown(Problem):
+    status = 404
+    code = "member_not_found"
+    detail = "Nobody with this id is in your tenant."
+    advice = "Check the id."
+
+
+class NothingToTransfer(Problem):
+    status = 422
+    code = "nothing_to_transfer"
+    detail = "A transfer takes more than 0 credits to somebody else."
+    advice = "Name another member and an amount of at least 0.001 credits."
+
+
+class NothingToRefund(Problem):
+    status = 409
+    code = "nothing_to_refund"
+    detail = "This task was not paid."
+    advice = "Only a completed task that cost credits can be refunded."
+
+
+class AlreadyRefunded(Problem):
+    status = 409
+    code = "already_refunded"
+    detail = "This task was refunded before."
+    advice = "A task is refunded once; grant credits for anything more."
 
 
 def price(credit: Credit, seconds: float) -> int:
@@ -41,14 +76,33 @@ def open_system_accounts(session: Session) -> None:
     repository.open_system_accounts(session)
 
 
-def open_account(session: Session, tenant_id: UUID, user_id: UUID, granted: int) -> None:
+def open_account(session: Session, tenant_id: UUID, user_id: UUID, granted: int, days: int = 0) -> None:
+    """For somebody new in a tenant, or who comes back to it. `days` until the welcome credits expire; 0: never."""
     repository.open_accounts(session, tenant_id, user_id)
     if granted:
-        grant(session, tenant_id, user_id, granted, "welcome")
+        welcome(session, tenant_id, user_id, granted, days)
 
 
-def grant(session: Session, tenant_id: UUID, user_id: UUID, amount: int, reason: str) -> None:
-    _move(session, tenant_id, user_id, "issued", "available", amount, "grant", reason=reason)
+def welcome(session: Session, tenant_id: UUID, user_id: UUID, amount: int, days: int = 0) -> None:
+    expires_at = lot_repository.in_days(session, days) if days else None
+    grant(session, tenant_id, user_id, amount, "welcome", expires_at=expires_at)
+
+
+def grant(
+    session: Session,
+    tenant_id: UUID,
+    user_id: UUID,
+    amount: int,
+    reason: str,
+    *,
+    expires_at: datetime | None = None,
+) -> Transfer:
+    """Credits out of nothing; what is left of them at `expires_at` goes again."""
+    scope = Scope(tenant_id, user_id)
+    transfer = _move(session, scope, "issued", "available", amount, "grant", reason=reason)
+    if expires_at is not None:
+        lot_repository.add(session, scope, transfer.id, amount, expires_at)
+    return transfer
 
 
 def require(session: Session, scope: Scope, amount: int) -> None:
@@ -61,7 +115,9 @@ def require(session: Session, scope: Scope, amount: int) -> None:
 def hold(session: Session, tenant_id: UUID, user_id: UUID, amount: int, task_id: UUID) -> None:
     """Raises CreditsExhausted; the caller's transaction must then end without a commit."""
     if amount:
-        _move(session, tenant_id, user_id, "available", "held", amount, "hold", task_id)
+        scope = Scope(tenant_id, user_id)
+        _move(session, scope, "available", "held", amount, "hold", task_id=task_id)
+        lots.take_for_task(session, scope, amount, task_id)
 
 
 def capture(session: Session, tenant_id: UUID, task_id: UUID) -> None:
@@ -70,6 +126,86 @@ def capture(session: Session, tenant_id: UUID, task_id: UUID) -> None:
 
 def release(session: Session, tenant_id: UUID, task_id: UUID) -> None:
     _settle(session, tenant_id, task_id, "available", "release")
+    lots.put_back(session, tenant_id, task_id)
+
+
+def refund(session: Session, tenant_id: UUID, task_id: UUID, reason: str | None) -> Transfer:
+    """What a completed task cost, once. It never expires: perhaps what it was paid with has expired since.
+
+    Raises NothingToRefund, AlreadyRefunded.
+    """
+    paid = repository.of_task(session, tenant_id, task_id, "capture")
+    if paid is None:
+        raise NothingToRefund
+    if repository.of_task(session, tenant_id, task_id, "refund") is not None:
+        raise AlreadyRefunded
+    scope = Scope(tenant_id, paid.user_id)
+    try:
+        return _move(session, scope, "earned", "available", paid.amount, "refund", task_id=task_id, reason=reason)
+    except IntegrityError as error:  # another was quicker: the unique index says so
+        raise AlreadyRefunded from error
+
+
+def transfer(session: Session, giver: Scope, to_user_id: UUID, amount: int, reason: str | None) -> Transfer:
+    """To a member of the giver's tenant, with the dates on which they expire.
+
+    Raises NothingToTransfer, MemberUnknown, CreditsExhausted; the caller's transaction must then end without a commit.
+    """
+    if amount <= 0 or to_user_id == giver.user_id:
+        raise NothingToTransfer
+    if tenants.role_of(session, giver.tenant_id, to_user_id) is None:
+        raise MemberUnknown
+    receiver = Scope(giver.tenant_id, to_user_id)
+    entry = _move(session, giver, "available", "available", amount, "transfer", to=receiver, reason=reason)
+    lots.pass_on(session, receiver, entry.id, lots.take(session, giver, amount))
+    return entry
+
+
+def give(session: Session, giver: Scope, actor: Actor, to_user_id: UUID, amount: int, reason: str | None) -> Transfer:
+    """A transfer that somebody wants, written into the audit log."""
+    entry = transfer(session, giver, to_user_id, amount, reason)
+    after = {"from": str(giver.user_id), "to": str(to_user_id), "millicredits": amount}
+    audit.record(session, actor, "credits.transferred", tenant_id=giver.tenant_id, target=entry.id, after=after)
+    return entry
+
+
+def forfeit(session: Session, tenant_id: UUID, user_id: UUID, reason: str) -> int:
+    """All that can be spent goes back to where credits come from; how much it was."""
+    scope = Scope(tenant_id, user_id)
+    amount = _lock_available(session, scope)
+    if amount:
+        _move(session, scope, "available", "issued", amount, "expiry", reason=reason)
+        lots.take(session, scope, amount)
+    return amount
+
+
+def purchase(session: Session, tenant_id: UUID, user_id: UUID, amount: int, purchase_id: UUID) -> Transfer:
+    """Bought credits, which never expire. A second time is refused by the unique index."""
+    scope = Scope(tenant_id, user_id)
+    return _move(session, scope, "issued", "available", amount, "purchase", purchase_id=purchase_id)
+
+
+def charge_back(session: Session, tenant_id: UUID, user_id: UUID, amount: int, purchase_id: UUID) -> int:
+    """Take bought credits back, as far as they are still there; what is missing."""
+    scope = Scope(tenant_id, user_id)
+    found = min(amount, _lock_available(session, scope))
+    if found:
+        _move(session, scope, "available", "issued", found, "chargeback", purchase_id=purchase_id)
+        lots.take(session, scope, found)
+    return amount - found
+
+
+def expire_due(session: Session, limit: int = 500) -> int:
+    """Take back what has expired, of at most `limit` lots' owners; of how many people.
+
+    Who spends at this very moment is passed over until the next time, so that the sweep waits for nobody.
+    """
+    owners = lot_repository.owners_of_due(session, limit)
+    if not owners:
+        return 0
+    # In the order of their ids, as everywhere: the house's account is older than all people's.
+    repository.lock(session, [repository.account_id(session, owners[0], "issued")])
+    return sum(_expire(session, owner) for owner in repository.lock_free(session, owners))
 
 
 def balance(session: Session, scope: Scope) -> tuple[int, int]:
@@ -78,43 +214,63 @@ def balance(session: Session, scope: Scope) -> tuple[int, int]:
     return found.get("available", 0), found.get("held", 0)
 
 
-def entries(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> list[Transfer]:
-    """Newest first, from after the entry `before`."""
-    return repository.entries(session, scope, before=before, limit=limit)
+def expiring(session: Session, scope: Scope) -> list[tuple[int, datetime]]:
+    """(how much of the balance, until when), the soonest first."""
+    return lot_repository.expiring(session, scope, SHOWN_LOTS)
 
 
 def verify(session: Session) -> list[Imbalance]:
     """What the ledger can't explain; empty when every balance equals its entries."""
-    return repository.imbalances(session)
+    return proof_repository.imbalances(session)
+
+
+def _expire(session: Session, scope: Scope) -> bool:
+    amount = lot_repository.empty_due(session, scope)
+    if amount:
+        entry = _move(session, scope, "available", "issued", amount, "expiry")
+        after = {"user_id": str(scope.user_id), "millicredits": amount}
+        audit.record(session, SERVICE, "credits.expired", tenant_id=scope.tenant_id, target=entry.id, after=after)
+    return amount > 0
 
 
 def _settle(session: Session, tenant_id: UUID, task_id: UUID, into: str, kind: str) -> None:
-    held = repository.held_for_task(session, tenant_id, task_id)
+    held = repository.of_task(session, tenant_id, task_id, "hold")
     if held is not None:  # a task that costs nothing has no hold
-        _move(session, tenant_id, held.user_id, "held", into, held.amount, kind, task_id)
+        _move(session, Scope(tenant_id, held.user_id), "held", into, held.amount, kind, task_id=task_id)
+
+
+def _lock_available(session: Session, scope: Scope) -> int:
+    """What can be spent, and by nobody else until the transaction ends."""
+    ours, theirs = (repository.account_id(session, scope, kind) for kind in ("issued", "available"))
+    return repository.lock(session, [ours, theirs])[theirs]
 
 
 def _move(
     session: Session,
-    tenant_id: UUID,
-    user_id: UUID,
+    scope: Scope,
     debit: str,
     credit: str,
     amount: int,
     kind: str,
+    *,
+    to: Scope | None = None,
     task_id: UUID | None = None,
+    purchase_id: UUID | None = None,
     reason: str | None = None,
-) -> None:
-    scope = Scope(tenant_id, user_id)
-    transfer = Transfer(
-        tenant_id=tenant_id,
-        user_id=user_id,
+) -> Transfer:
+    """From an account of this person or of the house to another; `to` names another's. Raises CreditsExhausted."""
+    entry = Transfer(
+        tenant_id=scope.tenant_id,
+        user_id=scope.user_id,
         debit_account_id=repository.account_id(session, scope, debit),
-        credit_account_id=repository.account_id(session, scope, credit),
+        credit_account_id=repository.account_id(session, to or scope, credit),
         amount=amount,
         kind=kind,
         task_id=task_id,
+        purchase_id=purchase_id,
+        to_user_id=to.user_id if to else None,
         reason=reason,
     )
-    if not repository.move(session, scope, transfer):
+    if not repository.move(session, scope, entry):
         raise CreditsExhausted
+    return entry

@@ -3,10 +3,12 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import JSON, ForeignKey, Index, String
+from sqlalchemy import JSON, ForeignKey, Index, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, one_of
+
+_KNOWN = text("address IS NOT NULL")
 
 ActorKind = Literal["user", "command", "service"]
 
@@ -23,6 +25,7 @@ class AuditEntry(Base):
         one_of("actor_kind", get_args(ActorKind)),
         Index(None, "tenant_id", "id"),
         Index(None, "actor_id", "id"),
+        Index("ix_audit_entry_address", "created_at", sqlite_where=_KNOWN, postgresql_where=_KNOWN),
     )
 
     id: Mapped[Id]

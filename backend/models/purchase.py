@@ -35,7 +35,7 @@ class Purchase(Base):
     """In the currency's smallest unit, such as cents."""
     currency: Mapped[str] = mapped_column(String(3))
     provider: Mapped[str] = mapped_column(String(50))
-    status: Mapped[str] = mapped_column(default="open")
+    status: Mapped[PurchaseStatus] = mapped_column(String, default="open")
     shortfall: Mapped[int] = mapped_column(BigInteger, default=0)
     """Millicredits that were spent already when the payment was taken back."""
     settled_at: Mapped[datetime | None]

@@ -140,7 +140,8 @@ def _tables() -> None:
 
 
 def _indexes() -> None:
-    """Only the rows that a listing shows, in its order."""
+    """Only the rows that a listing shows, in its order; and the addresses that are to be forgotten."""
+    _partial("ix_audit_entry_address", "audit_entry", ["created_at"], "address IS NOT NULL")
     op.drop_index(op.f("ix_api_key_tenant_id_user_id_id"), table_name="api_key")
     _partial("ix_api_key_list", "api_key", ["tenant_id", "user_id", "id"], "revoked_at IS NULL")
     op.drop_index("ix_task_history", table_name="task")

@@ -13,13 +13,15 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from typer.testing import CliRunner
 
+from backend.clock import utc_now
 from backend.credit import repository
 from backend.credit import service as credit
 from backend.identity import new_id
-from backend.models import Account, Transfer
+from backend.models import Account, Purchase, Transfer
 from backend.task import lease_repository
 from backend.user import service as users
 from cli.main import app as command
+from tests.ledger import submit, write_people, write_song
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 
@@ -34,7 +36,8 @@ def wrong(service: InProcess) -> list[str]:
 def test_a_completed_task_is_paid(service: InProcess, demo: Person, warmup: Path) -> None:
     task_id = demo.submit(demo.upload(warmup))
     assert demo.money() == (9, 1)
-    assert demo.get("/credits").json() == {"balance": 9, "held": 1, "price": 1, "block_seconds": 600}
+    told = demo.get("/credits").json()
+    assert told == {"balance": 9, "held": 1, "price": 1, "block_seconds": 600, "expiring": []}
     assert demo.entries() == [("grant", 10), ("hold", 1)]
     assert wrong(service) == []
     assert service.work()
@@ -88,6 +91,42 @@ def test_thirty_at_once_with_credits_for_ten(service: InProcess, demo: Person, w
         assert Counter(pool.map(submit, range(30))) == {202: 10, 402: 20}
     assert demo.money() == (0, 10)
     assert len(demo.get("/history").json()) == 10
+    assert wrong(service) == []
+
+
+def test_a_hundred_at_once_for_the_last_credit(make_service: MakeService, warmup: Path) -> None:
+    service = make_service(credit={"signup_grant": 1_000})
+    person = service.register("last@example.com")
+    upload_id = person.upload(warmup)
+
+    def submit(_: int) -> int:
+        return person.post("/separate", {"upload_id": upload_id}).status_code
+
+    with ThreadPoolExecutor(100) as pool:
+        assert Counter(pool.map(submit, range(100))) == {202: 1, 402: 99}
+    assert person.money() == (0, 1)
+    assert person.entries() == [("grant", 1), ("hold", 1)]
+    assert wrong(service) == []
+
+
+def test_a_hundred_at_once_without_the_api(service: InProcess) -> None:
+    """Nothing but the statement that moves credits stands between them."""
+    database = service.wiring.database
+    with database.write() as session:
+        tenant_id, (user_id,) = write_people(session, 1)
+        song_id = write_song(session, tenant_id, user_id)
+        credit.grant(session, tenant_id, user_id, 1_000, "the last")
+
+    def spend(_: int) -> bool:
+        try:
+            with database.write() as session:
+                submit(session, tenant_id, user_id, song_id, 1_000)
+        except credit.CreditsExhausted:
+            return False
+        return True
+
+    with ThreadPoolExecutor(100) as pool:
+        assert Counter(pool.map(spend, range(100))) == {True: 1, False: 99}
     assert wrong(service) == []
 
 
@@ -207,3 +246,38 @@ def test_verify_finds_what_was_tampered_with(
         left = lease_repository.leave(session, claim.id, status="processing", attempt=1, into="failed")
         assert left is not None
     assert wrong(service) == [f"task {task_id} (failed)"]  # ended without its credits given back
+
+
+def test_verify_finds_each_kind_of_wrong(service: InProcess, demo: Person, warmup: Path) -> None:
+    """Lots, refunds and purchases: each is made wrong on purpose, and right again."""
+    database, scope = service.wiring.database, service.scope(demo)
+    task_id = demo.submit(demo.upload(warmup))
+    assert service.work()
+    assert scope.user_id is not None
+    with database.write() as session:
+        credit.grant(session, scope.tenant_id, scope.user_id, 500, "a present", expires_at=utc_now())
+        credit.refund(session, scope.tenant_id, UUID(task_id), None)
+        purchase = Purchase(tenant_id=scope.tenant_id, user_id=scope.user_id, pack="any", amount=700, price_minor=1)
+        purchase.currency, purchase.provider, purchase.status = "EUR", "fake", "paid"
+        session.add(purchase)
+        session.flush()
+        credit.purchase(session, scope.tenant_id, scope.user_id, 700, purchase.id)
+        drop = "DROP TRIGGER transfer_no_update" + ("" if database.is_sqlite else " ON transfer")
+        session.execute(text(drop))
+    assert wrong(service) == []
+    capture, of_it = "UPDATE transfer SET amount", "WHERE kind = 'capture'"
+    for change, back, kinds in (
+        ("UPDATE credit_lot SET remaining = 501", "UPDATE credit_lot SET remaining = 500", {"of entry"}),
+        ("UPDATE credit_lot SET remaining = 999999", "UPDATE credit_lot SET remaining = 500", {"of entry", "(avail"}),
+        (f"{capture} = 9 {of_it}", f"{capture} = 1000 {of_it}", {"refund of", f"task {task_id}"}),
+        ("UPDATE purchase SET status = 'open'", "UPDATE purchase SET status = 'paid'", {"(open)"}),
+        ("UPDATE purchase SET status = 'refunded'", "UPDATE purchase SET status = 'paid'", {"taken back"}),
+        ("UPDATE purchase SET amount = 701", "UPDATE purchase SET amount = 700", {"(paid)"}),
+    ):
+        with database.write() as session:
+            session.execute(text(change))
+        found = " ".join(wrong(service))
+        assert all(kind in found for kind in kinds), (change, found)
+        with database.write() as session:
+            session.execute(text(back))
+        assert wrong(service) == []

@@ -1,0 +1,78 @@
+"""A person's statement of account as CSV: every entry of a time, between what there was before and after it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from backend.credit import history
+from backend.db import Database
+from backend.models import Transfer
+from backend.tenant.scope import Scope
+
+COLUMNS = ("time", "entry", "change", "balance", "kind", "credits", "task", "purchase", "member", "reason")
+AT_ONCE = 500
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def lines(database: Database, scope: Scope, start: datetime, end: datetime) -> Iterator[str]:
+    """Piece by piece, with a session of its own: it may take as long as the reader wants."""
+    with database.read() as session:
+        available = history.available_account(session, scope)
+        balance = history.balance_at(session, scope, start)
+    yield _line(COLUMNS)
+    yield _edge(start, balance, "opening balance")
+    last: UUID | None = None
+    while True:
+        with database.read() as session:
+            page = history.entries_between(session, scope, start, end, after=last, limit=AT_ONCE)
+        for entry in page:
+            change = history.change(entry, available)
+            balance += change
+            yield _entry(entry, scope, change, balance)
+        if len(page) < AT_ONCE:
+            break
+        last = page[-1].id
+    yield _edge(end, balance, "closing balance")
+
+
+def _edge(moment: datetime, balance: int, kind: str) -> str:
+    return _line((moment.isoformat(), "", "", _credits(balance), kind, "", "", "", "", ""))
+
+
+def _entry(entry: Transfer, scope: Scope, change: int, balance: int) -> str:
+    member = entry.user_id if entry.to_user_id == scope.user_id else entry.to_user_id
+    return _line(
+        (
+            entry.created_at.isoformat(),
+            entry.id,
+            _credits(change),
+            _credits(balance),
+            entry.kind,
+            _credits(entry.amount),
+            entry.task_id,
+            entry.purchase_id,
+            member,
+            _harmless(entry.reason),
+        )
+    )
+
+
+def _credits(amount: int) -> str:
+    return f"{Decimal(amount).scaleb(-3):.3f}"
+
+
+def _harmless(reason: str | None) -> str:
+    """A spreadsheet would take such a text for a formula, and run what somebody else wrote."""
+    text = reason or ""
+    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+
+
+def _line(values: tuple[object, ...]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(values)
+    return text.getvalue()
