@@ -43,6 +43,11 @@ def task_key(source_name: str, task_id: UUID) -> str:
     return f"output/{safe_name(source_name)}/{task_id}"
 
 
+def any_task_key(task_id: UUID) -> str:
+    """The same of a task whose song's name is not to be written down; found by looking."""
+    return f"output/*/{task_id}"
+
+
 def safe_name(filename: str) -> str:
     """A song's name as a folder's name: letters, digits, `.`, `-`, `_`, in any script, without its suffix."""
     stem = PurePosixPath(unicodedata.normalize("NFC", filename)).stem
@@ -53,6 +58,7 @@ class LocalStorage:
     def __init__(self, root: Path, samples: Path) -> None:
         self.root = root.resolve()
         self.samples = samples.resolve()
+        self._shown_root, self._shown_samples = _from_here(self.root), _from_here(self.samples)
 
     def path(self, key: str) -> Path:
         """Where the file of a key lies, whether or not it is there."""
@@ -64,11 +70,8 @@ class LocalStorage:
 
     def shown(self, key: str) -> str:
         """The path as people see it: relative to where the service was started, when it lies below."""
-        path = self.path(key)
-        try:
-            return str(path.relative_to(Path.cwd()))
-        except ValueError:
-            return str(path)
+        first, _, rest = key.partition("/")
+        return f"{self._shown_samples}/{rest}" if first == SAMPLES else f"{self._shown_root}/{key}"
 
     @contextmanager
     def incoming(self, owner: str = "api") -> Iterator[Path]:
@@ -127,6 +130,11 @@ class LocalStorage:
         for folder in self.root.glob("incoming/*/*"):
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _from_here(folder: Path) -> str:
+    here = Path.cwd()
+    return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
 
 
 def _sync_folder(folder: Path) -> None:

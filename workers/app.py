@@ -36,6 +36,7 @@ def room() -> EngineRoom:
     global _room
     if _room is None:
         _room = EngineRoom(settings)
+        _room.wiring.running.start()
     return _room
 
 
@@ -56,13 +57,16 @@ class Keeper(bootsteps.StartStopStep):
         wiring = wire(settings)
         self._sweep = Sweep(wiring, worker_name(settings))
         self._deliverer = Deliverer(wiring.database, settings.webhook)
+        self._running = wiring.running
 
     def start(self, worker: Any) -> None:
         worker.timer.call_repeatedly(settings.worker.heartbeat_seconds, self._sweep.heartbeat)
         worker.timer.call_repeatedly(settings.worker.sweep_seconds, self._look, (worker,))
         self._deliverer.start()
+        self._running.start()
 
     def stop(self, worker: Any) -> None:
+        self._running.stop()
         self._deliverer.stop()
         self._sweep.stop()
 

@@ -47,8 +47,8 @@ class EngineRoom:
 
     def ring_if_queued(self) -> None:
         with self.wiring.database.read() as session:
-            queued = lifecycle.queued(session)
-        if queued and self._stop_at is None:
+            ready = lifecycle.ready(session, self.wiring.settings.tenant.concurrent_tasks)
+        if ready and self._stop_at is None:
             self.wiring.bell.ring()
 
     def stop_soon(self) -> None:

@@ -39,8 +39,14 @@ OUT_OF_MEMORY = ("out_of_memory", "The worker ran out of memory.")
 
 def work(room: EngineRoom) -> bool:
     """Claim the next task and bring it to its end; False when there was nothing to do."""
-    settings = room.settings.worker
-    claim = lifecycle.claim(room.wiring.database, room.name, settings.lease_seconds, room.wiring.settings.queue.plans)
+    settings, current = room.settings.worker, room.wiring.settings
+    claim = lifecycle.claim(
+        room.wiring.database,
+        room.name,
+        settings.lease_seconds,
+        current.queue.plans,
+        current.tenant.concurrent_tasks,
+    )
     if claim is None:
         return False
     log.info("task %s attempt %d: %s with %s", claim.task_id, claim.attempt, claim.source_name, claim.model)

@@ -12,13 +12,16 @@ from collections.abc import Callable
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend import storage as keys
+from backend.audit import service as audit
 from backend.auth import service as auth
+from backend.credit import service as credit
 from backend.idempotency import service as idempotency
 from backend.models import Task
 from backend.models.task import FINISHED
-from backend.task import lifecycle
+from backend.payment import service as payments
+from backend.task import lifecycle, retention
 from backend.ticket import service as tickets
-from backend.webhook import outbox
+from backend.webhook import alert, outbox
 from backend.wiring import Wiring
 from backend.worker import service as workers
 
@@ -65,25 +68,36 @@ class Sweep:
         database = self._wiring.database
         with database.read() as session:
             expired = lifecycle.any_expired(session)
-            queued = lifecycle.queued(session)
+            ready = lifecycle.ready(session, self._wiring.settings.tenant.concurrent_tasks)
+            alerts = alert.any_due(session)
         if expired:
             with database.write() as session:
                 rescued = lifecycle.rescue_expired(session, self._wiring.settings.worker.max_attempts)
             self._after_rescue(rescued)
-            queued += len(rescued)
-        for _ in range(min(idle, queued)):
+            ready += len(rescued)
+        if alerts:
+            with database.write() as session:
+                alert.tell(session)
+        for _ in range(min(idle, ready)):
             self._wiring.bell.ring()
         if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + TIDY_SECONDS
-            self._tidy()
+            more = self._tidy()
+            self._tidy_at = time.monotonic() + (0 if more else TIDY_SECONDS)
 
-    def _tidy(self) -> None:
+    def _tidy(self) -> bool:
+        """Whether there is more of it at once."""
         with self._wiring.database.write() as session:
             idempotency.forget_old(session)
             tickets.forget_expired(session)
             outbox.forget_old(session, self._wiring.settings.webhook.keep_days)
             auth.forget_old(session, self._wiring)
+            payments.forget_old(session)
+            audit.forget_old_addresses(session, self._wiring.settings.audit.address_days)
+        with self._wiring.database.write() as session:
+            credit.expire_due(session)
         self._wiring.storage.remove_abandoned()
+        retention.go_on(self._wiring)
+        return retention.apply(self._wiring)
 
     def _after_rescue(self, tasks: list[Task]) -> None:
         for task in tasks:

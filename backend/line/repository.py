@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
-from backend.models import Pace, Step, Task, Tenant
+from backend.models import Pace, Step, Task, Tenant, TenantLimit
 from backend.tenant.scope import serves_every_tenant
 
 FORGETS = 0.9
@@ -30,18 +30,30 @@ class Waiting:
     """Its oldest queued task."""
     served: Sequence[datetime | None]
     """When its last tasks were taken, the latest first; None where it had fewer."""
+    limit: int | None = None
+    """How many of its tasks may run at once."""
+    running: int = 0
+    """How many do; counted where there is a limit."""
+
+    @property
+    def room(self) -> int:
+        """How many of its tasks may be taken now."""
+        return self.tasks if self.limit is None else max(0, min(self.tasks, self.limit - self.running))
 
 
 @serves_every_tenant
-def waiting(session: Session, memory: int) -> list[Waiting]:
-    """Every tenant that waits, with the times of its last `memory` claims."""
+def waiting(session: Session, memory: int, concurrent: int | None) -> list[Waiting]:
+    """Every tenant that waits and is not suspended, with the times of its last `memory` claims.
+
+    `concurrent` is the limit of those that have none of their own.
+    """
     queue = (
         select(Task.tenant_id, func.count().label("tasks"), func.sum(Task.seconds).label("seconds"))
         .where(Task.status == "queued")
         .group_by(Task.tenant_id)
         .subquery()
     )
-    oldest, served = aliased(Task), aliased(Task)
+    oldest, served, taken = aliased(Task), aliased(Task), aliased(Task)
     first = (
         select(oldest.id)
         .where(oldest.status == "queued", oldest.tenant_id == queue.c.tenant_id)
@@ -60,14 +72,32 @@ def waiting(session: Session, memory: int) -> list[Waiting]:
             .scalar_subquery()
         )
 
+    own = TenantLimit.concurrent_tasks
+    limit: ColumnElement[int | None] = own if concurrent is None else func.coalesce(own, concurrent)  # type: ignore[assignment]
+    under_way = (
+        select(func.count())
+        .select_from(taken)
+        .where(taken.status == "processing", taken.tenant_id == queue.c.tenant_id)
+        .scalar_subquery()
+    )
     rows = session.execute(
         select(
-            queue.c.tenant_id, Tenant.plan, queue.c.tasks, queue.c.seconds, first, *map(claimed, range(memory))
-        ).join(Tenant, Tenant.id == queue.c.tenant_id)
+            queue.c.tenant_id,
+            Tenant.plan,
+            queue.c.tasks,
+            queue.c.seconds,
+            first,
+            limit,
+            case((limit.is_not(None), under_way), else_=0),
+            *map(claimed, range(memory)),
+        )
+        .join(Tenant, Tenant.id == queue.c.tenant_id)
+        .outerjoin(TenantLimit, TenantLimit.tenant_id == queue.c.tenant_id)
+        .where(Tenant.suspended_at.is_(None))
     )
     return [
-        Waiting(tenant_id, plan, tasks, seconds, oldest_id, claims)
-        for tenant_id, plan, tasks, seconds, oldest_id, *claims in rows
+        Waiting(tenant_id, plan, tasks, seconds, oldest_id, claims, most, running)
+        for tenant_id, plan, tasks, seconds, oldest_id, most, running, *claims in rows
     ]
 
 
@@ -83,14 +113,22 @@ def before(session: Session, task: Task) -> tuple[int, float]:
 
 
 @serves_every_tenant
-def running(session: Session) -> Sequence[tuple[float, str]]:
-    """(seconds of audio that are not done yet, model) of each task that a worker has."""
+def running(session: Session) -> Sequence[tuple[UUID, float, str]]:
+    """(whose, seconds of audio that are not done yet, model) of each task that a worker has."""
     statement = (
-        select(Task.seconds * (1 - Task.progress), Step.model)
+        select(Task.tenant_id, Task.seconds * (1 - Task.progress), Step.model)
         .join(Step, (Step.task_id == Task.id) & (Step.position == 0))
         .where(Task.status == "processing")
     )
-    return [(seconds, model) for seconds, model in session.execute(statement)]
+    return [(tenant_id, seconds, model) for tenant_id, seconds, model in session.execute(statement)]
+
+
+@serves_every_tenant
+def running_of(session: Session, tenant_id: UUID) -> int:
+    """How many of its tasks workers have, of which none is taken by another until the transaction ends."""
+    session.execute(select(Tenant.id).where(Tenant.id == tenant_id).with_for_update(key_share=True))
+    statement = select(func.count()).where(Task.status == "processing", Task.tenant_id == tenant_id)
+    return session.scalars(statement).one()
 
 
 @serves_every_tenant

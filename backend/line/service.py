@@ -3,6 +3,9 @@
 Tenants take turns. In each round a tenant has as many turns as its plan says, and within a tenant the oldest task
 is first. Nothing is stored for it: a tenant of `n` turns is as far back in the line as its n-th latest claim is
 recent, so who waits moves forward with every claim of another, and none is passed by more than once a round.
+
+A tenant that has as many tasks under way as it may is passed over. Places count its tasks all the same: one of them
+may end at any moment, so a place is the most that can be before somebody, and never too good.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from backend.line import repository
-from backend.line.repository import Waiting
+from backend.line.repository import Waiting as Waiting
 from backend.models import Task
 
 NO_PLANS: Mapping[str, int] = {}
@@ -32,8 +35,9 @@ class Line:
     turns: Mapping[str, int]
 
     def order(self) -> list[UUID]:
-        """Tenants, the next one first."""
-        return sorted(self.waiting, key=lambda tenant_id: self._slots(self.waiting[tenant_id])[0])
+        """Tenants of which a task may be taken now, the next one first."""
+        ready = [tenant_id for tenant_id, line in self.waiting.items() if line.room]
+        return sorted(ready, key=lambda tenant_id: self._slots(self.waiting[tenant_id])[0])
 
     def ahead(self, tenant_id: UUID, older: int) -> dict[UUID, int]:
         """How many tasks of each other tenant are taken before the one that has `older` of its own before it.
@@ -62,9 +66,20 @@ class Line:
         return slots
 
 
-def look(session: Session, plans: Mapping[str, int]) -> Line:
-    found = repository.waiting(session, max(plans.values(), default=1))
+def look(session: Session, plans: Mapping[str, int], concurrent: int | None = None) -> Line:
+    """`concurrent`: how many tasks of a tenant run at once where the operator has said nothing else for it."""
+    found = repository.waiting(session, max(plans.values(), default=1), concurrent)
     return Line({line.tenant_id: line for line in found}, plans)
+
+
+def ready(session: Session, concurrent: int | None = None) -> int:
+    """How many tasks could be taken now."""
+    return sum(line.room for line in repository.waiting(session, 0, concurrent))
+
+
+def has_room(session: Session, waiting: Waiting) -> bool:
+    """Looked at again, one claim after the other: of several that saw room for one, one takes it."""
+    return waiting.limit is None or repository.running_of(session, waiting.tenant_id) < waiting.limit
 
 
 def position(session: Session, line: Line, task: Task) -> int:
@@ -96,13 +111,13 @@ def speeds(session: Session) -> Speeds:
 
 
 def forecast(
-    session: Session, task: Task, model: str, plans: Mapping[str, int], slots: int
+    session: Session, task: Task, model: str, plans: Mapping[str, int], slots: int, concurrent: int | None = None
 ) -> tuple[int, float | None]:
     """(how many queued tasks are taken before it, seconds until it is probably done or None when nothing is known).
 
-    `slots` is how many tasks run at once.
+    `slots` is how many tasks run at once, `concurrent` how many of a tenant.
     """
-    line = look(session, plans)
+    line = look(session, plans, concurrent)
     older, seconds = repository.before(session, task)
     ahead = line.ahead(task.tenant_id, older)
     place = older + sum(ahead.values())
@@ -110,10 +125,15 @@ def forecast(
     usual, own = known.usual, known.of(model)
     if usual is None or own is None:
         return place, None
+    running = [(whose, left / (known.of(kind) or usual)) for whose, left, kind in repository.running(session)]
     # Of a tenant's tasks, as long as they are on average: to look at each would take the longer the longer the line.
-    seconds += sum(line.waiting[each].seconds * count / line.waiting[each].tasks for each, count in ahead.items())
-    work = seconds / usual + sum(left / (known.of(kind) or usual) for left, kind in repository.running(session))
-    return place, work / max(1, slots) + task.seconds / own
+    others = sum(line.waiting[each].seconds * count / line.waiting[each].tasks for each, count in ahead.items())
+    wait = ((seconds + others) / usual + sum(left for _, left in running)) / max(1, slots)
+    mine = line.waiting.get(task.tenant_id)
+    if mine is not None and mine.limit is not None:
+        before = seconds / usual + sum(left for whose, left in running if whose == task.tenant_id)
+        wait = max(wait, before / min(mine.limit, max(1, slots)))
+    return place, wait + task.seconds / own
 
 
 def measured(session: Session, model: str, audio_seconds: float, work_seconds: float) -> None:

@@ -59,6 +59,7 @@ async def upload(request: Request, caller: SeparatingCaller, wiring: WiringOf) -
 
     It is streamed to disk and its seconds are counted; the answer says what separating it costs.
     """
+    await run_in_threadpool(service.require_room, wiring, caller.scope)
     with wiring.storage.incoming() as folder:
         path = folder / "source"
         received = await receive_file(request, path, wiring.settings.upload.max_bytes)

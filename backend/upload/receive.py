@@ -76,7 +76,7 @@ async def receive_file(request: Request, path: Path, max_bytes: int) -> Received
         await _feed(request, parser, target)
     except UnexpectedPartException as error:
         raise UploadMalformed(f"Unknown field {error.part_name!r}: only {FIELD!r} is known.") from error
-    except (ParseFailedException, UnicodeDecodeError) as error:  # the latter: part headers that are no UTF-8
+    except (ParseFailedException, ValueError) as error:  # the latter: headers that are no UTF-8, or have line breaks
         raise UploadMalformed from error
     except UploadTooLarge:
         await _drain(request)

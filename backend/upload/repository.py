@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select, update
@@ -8,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from backend.clock import database_now
 from backend.models import Task, Upload
-from backend.tenant.scope import Scope, in_scope, in_tenant
+from backend.tenant.scope import Scope, in_scope
 
 
 def get(session: Session, scope: Scope, upload_id: UUID) -> Upload | None:
@@ -24,13 +23,6 @@ def lock(session: Session, scope: Scope, upload_id: UUID, *, shared: bool) -> Up
         .where(in_scope(Upload, scope), Upload.id == upload_id, Upload.deleted_at.is_(None))
         .with_for_update(read=shared)
     ).one_or_none()
-
-
-def storage_keys(session: Session, tenant_id: UUID, upload_ids: Sequence[UUID]) -> dict[UUID, str]:
-    rows = session.execute(
-        select(Upload.id, Upload.storage_key).where(in_tenant(Upload, tenant_id), Upload.id.in_(upload_ids))
-    )
-    return {row.id: row.storage_key for row in rows}
 
 
 def newest_named(session: Session, scope: Scope, filename: str, *, sample: bool) -> Upload | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +16,7 @@ from backend.identity import new_id
 from backend.models import Upload
 from backend.problem import Problem
 from backend.settings import Settings
+from backend.tenant import limits
 from backend.tenant.scope import Scope
 from backend.upload import repository
 from backend.upload.received import ReceivedFile
@@ -63,22 +63,32 @@ def decode_limits(settings: Settings, seconds: float | None = None) -> DecodeLim
 def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile) -> Upload:
     """Probe a received file, move it to its place, then write its row: a row never lacks its file.
 
-    Raises FilenameInvalid and the engine's AudioUndecodable, AudioEmpty, AudioTooLong, AudioHostile.
+    Raises FilenameInvalid, StorageUsedUp and the engine's AudioUndecodable, AudioEmpty, AudioTooLong, AudioHostile.
     """
     check_filename(received.filename)
     if received.size == 0:
         raise AudioEmpty("The file is empty: it has 0 bytes.")
+    require_room(wiring, scope, received.size)
     upload_id = new_id()
     key = keys.upload_key(scope.tenant_id, upload_id)
     upload = _row(wiring, scope, file, received, id=upload_id, storage_key=key)
     wiring.storage.adopt(file, key)
     try:
         with wiring.database.write() as session:
+            limits.use_storage(session, limits.admit(session, wiring.settings, scope), received.size)
             repository.add(session, upload)
     except BaseException:
         wiring.storage.delete(key)
         raise
     return upload
+
+
+def require_room(wiring: Wiring, scope: Scope, size: int = 0) -> None:
+    """Before anything is done with a song of this size; when it is kept it is counted for good. Raises
+    StorageUsedUp.
+    """
+    with wiring.database.read() as session:
+        limits.use_storage(session, limits.look(session, wiring.settings, scope.tenant_id), size)
 
 
 def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
@@ -91,11 +101,6 @@ def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
         own = repository.newest_named(session, scope, filename, sample=False)
         found = own or repository.newest_named(session, scope, filename, sample=True)
     return found or _take_sample(wiring, scope, filename)
-
-
-def storage_keys(session: Session, tenant_id: UUID, upload_ids: Sequence[UUID]) -> dict[UUID, str]:
-    """Where songs lie, or lay before they were deleted."""
-    return repository.storage_keys(session, tenant_id, upload_ids)
 
 
 def get(session: Session, scope: Scope, upload_id: UUID) -> Upload:
@@ -180,6 +185,7 @@ def _take_sample(wiring: Wiring, scope: Scope, filename: str) -> Upload:
     upload = _row(wiring, scope, source, received, id=new_id(), storage_key=key, sample=True)
     try:
         with wiring.database.write() as session:
+            limits.admit(session, wiring.settings, scope)
             repository.add(session, upload)
     except IntegrityError:  # another request of theirs was faster
         with wiring.database.read() as session:

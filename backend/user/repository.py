@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -7,7 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import database_now
-from backend.models import Invitation, Membership, User
+from backend.models import Invitation, Membership, Tenant, User
 from backend.tenant.scope import serves_every_tenant
 
 
@@ -38,13 +39,23 @@ def member(session: Session, user_id: UUID, tenant_id: UUID) -> Member | None:
 
 @serves_every_tenant
 def home_tenant(session: Session, user_id: UUID) -> UUID | None:
-    """The tenant that a login enters: the one joined first. It is what tells the scope."""
+    """The tenant that a login enters: the one joined first, of those that work. It is what tells the scope."""
     return session.scalars(
         select(Membership.tenant_id)
-        .where(Membership.user_id == user_id)
-        .order_by(Membership.created_at, Membership.tenant_id)
+        .join(Tenant, Tenant.id == Membership.tenant_id)
+        .where(Membership.user_id == user_id, Tenant.erased_at.is_(None))
+        .order_by(Tenant.suspended_at.is_not(None), Membership.created_at, Membership.tenant_id)
         .limit(1)
     ).one_or_none()
+
+
+def lock(session: Session, user_id: UUID) -> None:
+    session.execute(select(User.id).where(User.id == user_id).with_for_update(key_share=True))
+
+
+def emails(session: Session, user_ids: Collection[UUID]) -> dict[UUID, str]:
+    rows = session.execute(select(User.id, User.email).where(User.id.in_(user_ids)))
+    return {row.id: row.email for row in rows}
 
 
 def add(session: Session, email: str, password_hash: str, welcome_due: int) -> User:
@@ -64,6 +75,24 @@ def change_password(session: Session, user: User, password_hash: str) -> bool:
         .execution_options(synchronize_session=False)
     )
     return session.scalars(statement).one_or_none() is not None
+
+
+def lock_operators(session: Session) -> list[UUID]:
+    """Those who can log in. Of two who take it from each other at once, the second sees what the first did."""
+    statement = select(User.id).where(User.operator.is_(True), User.active.is_(True)).order_by(User.id)
+    return list(session.scalars(statement.with_for_update()))
+
+
+def set_active(session: Session, user_id: UUID, active: bool) -> bool:
+    """False when it was so before."""
+    statement = update(User).where(User.id == user_id, User.active.is_not(active)).values(active=active)
+    return session.scalars(statement.returning(User.id)).one_or_none() is not None
+
+
+def set_operator(session: Session, user_id: UUID, operator: bool) -> bool:
+    """False when it was so before."""
+    statement = update(User).where(User.id == user_id, User.operator.is_not(operator)).values(operator=operator)
+    return session.scalars(statement.returning(User.id)).one_or_none() is not None
 
 
 def prove_email(session: Session, user: User) -> int | None:

@@ -17,6 +17,9 @@ class Me(BaseModel):
     held: float = Field(description="Credits put aside for tasks under way")
     id: UUID
     tenant_id: UUID
-    role: str
+    tenant_name: str
+    role: str = Field(description="In this tenant: owner, admin or member")
+    operator: bool = Field(description="Whether this person runs the service")
+    impersonated: bool = Field(description="Whether an operator acts as this person with this token")
     email_verified: bool = Field(description="Whether the address was proven")
     limits: Limits

@@ -74,6 +74,21 @@ def test_tasks_that_end_are_told(service: InProcess, demo: Person, server: Recei
     assert len({got.headers["webhook-id"] for got in server.got}) == 3
 
 
+def test_a_task_is_told_where_its_order_says(service: InProcess, demo: Person, server: Receiver, warmup: Path) -> None:
+    server.reply = lambda number: Reply(500) if number == 1 else Reply()
+    song, own = demo.upload(warmup), f"whsec_{'A' * 32}"
+    first = demo.post("/separate", {"upload_id": song, "webhook": server.url}).json()
+    second = demo.post("/separate", {"upload_id": song, "webhook": server.url, "webhook_secret": own}).json()
+    with delivering(service):
+        assert demo.post(f"/tasks/{first['task_id']}/cancel").status_code == 200
+        wait_until(lambda: len(server.got) == 2)  # tried again
+        assert demo.post(f"/tasks/{second['task_id']}/cancel").status_code == 200
+        wait_until(lambda: len(server.got) == 3)
+    for got, secret, task in ((server.got[1], first["webhook_secret"], first), (server.got[2], own, second)):
+        message = read(got, secret)
+        assert (message["type"], message["data"]["task_id"]) == ("task.cancelled", task["task_id"])
+
+
 def test_while_a_secret_is_replaced_both_sign(service: InProcess, demo: Person, server: Receiver) -> None:
     hook = Hook(demo, server.url)
     new = demo.post(f"{hook.path}/secret").json()["secret"]
