@@ -6,7 +6,7 @@ was made for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, get_args
 from uuid import UUID
 
@@ -19,14 +19,19 @@ from fastapi.security import (
     SecurityScopes,
 )
 
+from backend.audit.service import Actor
 from backend.auth import service, token
-from backend.auth.token import TokenRefused
+from backend.auth.token import Claims, TokenRefused
 from backend.key import service as keys
+from backend.key.service import Holder
 from backend.models.api_key import Permission
 from backend.problem import Problem
 from backend.rate_limit import count_caller
 from backend.sessions import WiringOf
 from backend.tenant.scope import Scope
+from backend.tenant.standing import NOTHING_SPECIAL, Standing, TenantSuspended
+from backend.threads import in_thread
+from backend.way_in import Kind, WayIn
 from backend.wiring import Wiring
 
 EVERYTHING = frozenset(get_args(Permission))
@@ -57,6 +62,13 @@ class ScopeMissing(Problem):
         self.headers = {"WWW-Authenticate": f'Bearer error="insufficient_scope", scope="{needed}"'}
 
 
+class NotWhileImpersonating(Problem):
+    status = 403
+    code = "not_while_impersonating"
+    detail = "An operator who acts as somebody else can't do this in their name."
+    advice = "Ask the person to do it."
+
+
 class LoginNeeded(Problem):
     status = 403
     code = "login_needed"
@@ -76,14 +88,45 @@ class Caller:
     """Of a program that shows an API key."""
     permissions: frozenset[str] = EVERYTHING
     email_verified: bool = False
+    operator: bool = False
+    impersonator_id: UUID | None = None
+    """The operator who acts as this person."""
+    tenant: Standing = NOTHING_SPECIAL
+    address: str | None = None
+    request_id: str | None = None
 
     @property
     def scope(self) -> Scope:
         return Scope(self.tenant_id, self.user_id)
 
+    @property
+    def reading_scope(self) -> Scope:
+        """Whose songs and results this person may open: their own, and where the tenant shares them, all of it."""
+        shared = self.tenant.shares_audio and self.role in ("owner", "admin")
+        return Scope(self.tenant_id, None) if shared else self.scope
+
+    @property
+    def actor(self) -> Actor:
+        """For the audit log."""
+        return Actor(
+            "user",
+            user_id=self.impersonator_id or self.user_id,
+            acting_as=self.user_id if self.impersonator_id else None,
+            key_id=self.key_id,
+            address=self.address,
+            request_id=self.request_id,
+        )
+
+    @property
+    def way_in(self) -> WayIn:
+        if self.session_id is not None:
+            return WayIn(self.tenant_id, self.user_id, Kind.LOGIN, self.session_id)
+        assert self.key_id is not None
+        return WayIn(self.tenant_id, self.user_id, Kind.KEY, self.key_id)
+
 
 def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Caller:
-    """Raises TokenRefused, TooManyRequests, ScopeMissing."""
+    """Raises TokenRefused, TooManyRequests, TenantSuspended, ScopeMissing."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     shown = shown.strip()
     if scheme.lower() not in ("bearer", "key"):
@@ -94,8 +137,15 @@ def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Ca
         caller = _with_token(wiring, shown)
     else:
         raise TokenRefused
+    caller = replace(
+        caller,
+        address=request.client.host if request.client else None,
+        request_id=request.scope.get("request_id"),
+    )
     request.state.caller = caller  # submissions are counted by user
-    count_caller(request, caller.user_id, caller.tenant_id, caller.key_id)
+    count_caller(request, caller.user_id, caller.tenant_id, caller.key_id, caller.tenant.requests)
+    if caller.tenant.suspended:
+        raise TenantSuspended
     # A route that names nothing is closed to keys, not open.
     for scope in needed.scopes or sorted(EVERYTHING):
         if scope not in caller.permissions:
@@ -103,12 +153,28 @@ def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Ca
     return caller
 
 
+def who_came(wiring: Wiring, way: WayIn) -> Caller | None:
+    """Who was let in this way before, if they would be now: behind a link or a ticket."""
+    if way.kind is Kind.LOGIN:
+        caller = _of_login(wiring, Claims(way.user_id, way.tenant_id, way.id))
+    else:
+        holder = keys.holder_of(wiring.database, way.id)
+        caller = None if holder is None else _of_key(holder)
+    return None if caller is None or caller.tenant.suspended else caller
+
+
 def _with_token(wiring: Wiring, shown: str) -> Caller:
-    claims = token.read(wiring.settings.auth, shown)
+    caller = _of_login(wiring, token.read(wiring.settings.auth, shown))
+    if caller is None:
+        raise TokenRefused
+    return caller
+
+
+def _of_login(wiring: Wiring, claims: Claims) -> Caller | None:
     with wiring.database.read() as session:
         present = service.present(session, claims)
     if present is None:
-        raise TokenRefused
+        return None
     return Caller(
         claims.user_id,
         claims.tenant_id,
@@ -116,6 +182,9 @@ def _with_token(wiring: Wiring, shown: str) -> Caller:
         present.role,
         session_id=claims.session_id,
         email_verified=present.email_verified,
+        operator=present.operator,
+        impersonator_id=present.impersonator_id,
+        tenant=present.tenant,
     )
 
 
@@ -123,6 +192,10 @@ def _with_key(wiring: Wiring, shown: str) -> Caller:
     holder = keys.holder(wiring.database, shown)
     if holder is None:
         raise TokenRefused
+    return _of_key(holder)
+
+
+def _of_key(holder: Holder) -> Caller:
     key = holder.key
     permissions = frozenset(key.scopes.split())
     return Caller(
@@ -133,6 +206,8 @@ def _with_key(wiring: Wiring, shown: str) -> Caller:
         key_id=key.id,
         permissions=permissions,
         email_verified=holder.email_verified,
+        operator=holder.operator,
+        tenant=holder.tenant,
     )
 
 
@@ -141,10 +216,10 @@ Bearer = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
 Key = Annotated[str | None, Depends(key_scheme)]
 
 
-def current_caller(
+async def current_caller(
     request: Request, wiring: WiringOf, needed: SecurityScopes, _form: Form, _bearer: Bearer, _key: Key
 ) -> Caller:
-    return authenticate(request, wiring, needed)
+    return await in_thread(authenticate, request, wiring, needed)
 
 
 ReadingCaller = Annotated[Caller, Security(current_caller, scopes=["read"])]
@@ -152,13 +227,29 @@ SeparatingCaller = Annotated[Caller, Security(current_caller, scopes=["separate"
 AdminCaller = Annotated[Caller, Security(current_caller, scopes=["admin"])]
 
 
-def logged_in(caller: AdminCaller) -> Caller:
+async def with_login(caller: AdminCaller) -> Caller:
     """Raises LoginNeeded."""
     if caller.session_id is None:
         raise LoginNeeded
     return caller
 
 
+async def in_person(caller: AdminCaller) -> Caller:
+    """Raises NotWhileImpersonating."""
+    if caller.impersonator_id is not None:
+        raise NotWhileImpersonating
+    return caller
+
+
+async def logged_in(caller: Annotated[Caller, Depends(with_login)]) -> Caller:
+    """Raises LoginNeeded, NotWhileImpersonating."""
+    return await in_person(caller)
+
+
+WithLogin = Annotated[Caller, Depends(with_login)]
+"""Also an operator who acts as somebody else."""
+InPerson = Annotated[Caller, Depends(in_person)]
+"""Also with a key."""
 LoggedIn = Annotated[Caller, Depends(logged_in)]
 CurrentCaller = AdminCaller
 """A route that says nothing more is for logins and for keys that may do everything about the account."""

@@ -5,11 +5,13 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.security import OAuth2PasswordRequestForm
 
+from backend.audit.service import Actor
 from backend.auth import service
-from backend.auth.caller import LoggedIn
+from backend.auth.caller import LoggedIn, WithLogin
 from backend.auth.schemas import AccessToken, Login, LogoutEverywhere, Refresh, Registration
 from backend.auth.service import Tokens
 from backend.errors import describes
+from backend.identity import PathId
 from backend.rate_limit import RateLimits
 from backend.sessions import WiringOf, Writing
 from backend.wiring import Wiring
@@ -18,6 +20,11 @@ from backend.wiring import Wiring
 def address_of(request: Request) -> str:
     """The client's; a proxy's word for it is taken by the server, from proxies that are configured only."""
     return request.client.host if request.client else ""
+
+
+def newcomer(request: Request) -> Actor:
+    """For the audit log: somebody who is not logged in. Who it is turns out later."""
+    return Actor("user", address=address_of(request), request_id=request.scope.get("request_id"))
 
 
 def view(wiring: Wiring, tokens: Tokens) -> AccessToken:
@@ -42,28 +49,42 @@ def login_form(
 
 
 def register(request: Request, body: Registration, wiring: WiringOf) -> AccessToken:
-    """Make an account of your own and log in to it. Some services want the code of an invitation."""
-    return view(wiring, service.register(wiring, body.email, body.password, body.invitation))
+    """Make an account and log in to it. Some services want the code of an invitation.
+
+    With a tenant's invitation you come into that tenant, also where registering is closed; credits are then its
+    owner's to give.
+    """
+    return view(wiring, service.register(wiring, body.email, body.password, body.invitation, newcomer(request)))
 
 
-def refresh(body: Refresh, wiring: WiringOf) -> AccessToken:
+def refresh(request: Request, body: Refresh, wiring: WiringOf) -> AccessToken:
     """Exchange a refresh token for a new access token and the next refresh token.
 
     Each is good once. One that is shown again later was stolen from one of the two who have it: its login ends.
     (Sent again within 10 seconds it gives the same next token, for answers that got lost.)
     """
-    return view(wiring, service.renew(wiring, body.refresh_token))
+    return view(wiring, service.renew(wiring, body.refresh_token, newcomer(request)))
 
 
-def logout(caller: LoggedIn, session: Writing) -> None:
+def logout(caller: WithLogin, session: Writing) -> None:
     """End this login: its access token and its refresh token are refused from now on."""
     assert caller.session_id is not None
     service.logout(session, caller.scope, caller.session_id)
 
 
+def switch(tenant_id: PathId, caller: LoggedIn, session: Writing, wiring: WiringOf) -> AccessToken:
+    """Go on with this login in another tenant of yours. The answer has its new tokens; the old ones end.
+
+    So do signed links that were made with it. To be in two tenants at once, log in twice.
+    """
+    assert caller.session_id is not None
+    return view(wiring, service.switch(wiring, session, caller.actor, caller.scope, caller.session_id, tenant_id))
+
+
 def logout_everywhere(caller: LoggedIn, session: Writing, body: LogoutEverywhere | None = None) -> None:
     """End every login of yours, this one too."""
-    service.logout_everywhere(session, caller.user_id, also_keys=body is not None and body.keys)
+    keys = body is not None and body.keys
+    service.end_logins(session, caller.actor, caller.tenant_id, caller.user_id, also_keys=keys)
 
 
 def routes(limits: RateLimits) -> APIRouter:
@@ -73,6 +94,7 @@ def routes(limits: RateLimits) -> APIRouter:
     router.post("/token", responses=refused)(limits.login(login_form))
     router.post("/register", status_code=201, responses=describes(403, 409, 422, 429, 503))(limits.login(register))
     router.post("/refresh", responses=describes(401, 422))(refresh)
+    router.post("/tenants/{tenant_id}/switch", tags=["tenant"], responses=describes(401, 403, 404))(switch)
     router.post("/logout", status_code=204, responses=describes(401, 403))(logout)
     router.post("/logout/everywhere", status_code=204, responses=describes(401, 403, 422))(logout_everywhere)
     return router

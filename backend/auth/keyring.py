@@ -36,7 +36,7 @@ def is_signed(auth: Auth, signature: str, purpose: str, *parts: str) -> bool:
 
 def _mac(secret: str, purpose: str, parts: tuple[str, ...]) -> str:
     # As JSON: no part can run over into the next, and any text has bytes.
-    return hmac.new(secret.encode(), json.dumps((purpose, *parts)).encode(), hashlib.sha256).hexdigest()
+    return hmac.digest(secret.encode(), json.dumps((purpose, *parts)).encode(), "sha256").hex()
 
 
 @lru_cache(maxsize=8)

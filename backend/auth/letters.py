@@ -39,6 +39,24 @@ It is good once, for {settings.auth.mail_minutes} minutes. If you have no accoun
     )
 
 
+def invitation(settings: Settings, email: str, inviter: str, code: str) -> Letter:
+    """The inviter is named by their address: a tenant's name is any text, and we send this to strangers."""
+    base = settings.mail.link_base.rstrip("/")
+    way = f"Open this link:\n\n{base}/invitation#code={code}"
+    if not base:
+        way = f"Send this code to POST /api/v1/invitations/accept, or with POST /api/v1/register:\n\n{code}"
+    return Letter(
+        email,
+        "You are invited",
+        f"""{inviter} invites you to work together, with this e-mail address.
+
+{way}
+
+It is good once, for {settings.auth.invitation_days:g} days. If you don't know them, do nothing.
+""",
+    )
+
+
 def password_changed(user: User) -> Letter:
     return Letter(
         user.email,

@@ -6,22 +6,32 @@ argon2's version the old way); `pyproject.toml` allows exactly those.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from threading import BoundedSemaphore
+from typing import ParamSpec, TypeVar
 
 from passlib.context import CryptContext
 
 from backend.problem import Problem
 
+Given = ParamSpec("Given")
+Told = TypeVar("Told")
+
 # Argon2 takes any length; a bound keeps a login from being a way to make us hash megabytes.
 LONGEST_PASSWORD = 256
 
-# One hash takes 64 MiB and tens of milliseconds: a storm of logins must not starve the other routes. It must not
-# take all their threads by waiting either: who finds the waiting room full is told to come again.
-_turns = BoundedSemaphore(2)
-_waiting_room = BoundedSemaphore(10)
+# One hash takes 64 MiB and hundredths of a second on four cores: a storm of logins must not starve the other routes.
+# So few are made at once, by threads that step back for all others. The routes' threads must not be taken by waiting
+# either: who finds the waiting room full is told to come again.
+HASHES_AT_ONCE = 2
+LOGINS_AT_ONCE = 10
+BEHIND_OTHERS = 10
+_waiting_room = BoundedSemaphore(LOGINS_AT_ONCE)
 _context = CryptContext(schemes=["argon2"], deprecated="auto")
 
 
@@ -33,29 +43,48 @@ class TooManyLogins(Problem):
     headers = {"Retry-After": "2"}
 
 
+def refuse_when_full() -> None:
+    """Raises TooManyLogins: a storm must not write to the database for each of those who are sent away."""
+    with _place():
+        pass
+
+
 def hash_password(password: str) -> str:
     """Raises TooManyLogins."""
-    with _turn():
-        return _context.hash(password)
+    return _in_turn(_context.hash, password)
 
 
 def verify_password(password: str, hashed: str | None) -> bool:
     """Takes as long for an unknown user (`hashed` None) as for a known one; raises TooManyLogins."""
-    with _turn():
-        dummy = _dummy_hash()  # for known users too: its first making costs time
-        matches = _context.verify(password, hashed or dummy)
-    return matches and hashed is not None
+    return _in_turn(_matches, password, hashed) and hashed is not None
+
+
+def _matches(password: str, hashed: str | None) -> bool:
+    dummy = _dummy_hash()  # for known users too: its first making costs time
+    return _context.verify(password, hashed or dummy)
+
+
+def _in_turn(function: Callable[Given, Told], *args: Given.args, **kwargs: Given.kwargs) -> Told:
+    with _place():
+        return _hashers.submit(function, *args, **kwargs).result()
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
+def _place() -> Iterator[None]:
     if not _waiting_room.acquire(blocking=False):
         raise TooManyLogins
     try:
-        with _turns:
-            yield
+        yield
     finally:
         _waiting_room.release()
+
+
+def _step_back() -> None:
+    with suppress(OSError):  # on Linux a thread's own; elsewhere it may be refused
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BEHIND_OTHERS)
+
+
+_hashers = ThreadPoolExecutor(HASHES_AT_ONCE, thread_name_prefix="password", initializer=_step_back)
 
 
 @lru_cache(maxsize=1)

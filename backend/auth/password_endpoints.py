@@ -4,7 +4,7 @@ from fastapi import APIRouter, Request
 
 from backend.auth import recovery
 from backend.auth.caller import LoggedIn
-from backend.auth.endpoints import address_of, view
+from backend.auth.endpoints import newcomer, view
 from backend.auth.schemas import AccessToken, ForgottenPassword, MailToken, PasswordChange, PasswordReset
 from backend.errors import describes
 from backend.rate_limit import RateLimits
@@ -19,7 +19,7 @@ def change_password(request: Request, body: PasswordChange, caller: LoggedIn, wi
         caller.email,
         body.current_password,
         body.new_password,
-        address_of(request),
+        caller.actor,
         also_keys=body.keys,
     )
     return view(wiring, tokens)
@@ -32,7 +32,7 @@ def forgotten_password(request: Request, body: ForgottenPassword, wiring: Wiring
 
 def reset_password(request: Request, body: PasswordReset, wiring: WiringOf) -> None:
     """Set a new password with the token from the letter. Every login of yours ends."""
-    recovery.reset_password(wiring, body.token, body.new_password, address_of(request), also_keys=body.keys)
+    recovery.reset_password(wiring, body.token, body.new_password, newcomer(request), also_keys=body.keys)
 
 
 def ask_verification(request: Request, caller: LoggedIn, wiring: WiringOf) -> None:
@@ -42,7 +42,7 @@ def ask_verification(request: Request, caller: LoggedIn, wiring: WiringOf) -> No
 
 def verify_email(request: Request, body: MailToken, wiring: WiringOf) -> None:
     """Prove your e-mail address with the token from the letter."""
-    recovery.verify_email(wiring, body.token)
+    recovery.verify_email(wiring, body.token, newcomer(request))
 
 
 def routes(limits: RateLimits) -> APIRouter:

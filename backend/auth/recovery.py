@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy.orm import Session
 
+from backend.audit import service as audit
+from backend.audit.service import Actor
 from backend.auth import letters, lockout, proof, service
 from backend.auth.lockout import TooManyFailures
 from backend.auth.password import hash_password, verify_password
@@ -39,11 +43,11 @@ class NoMailServer(Problem):
 
 
 def change_password(
-    wiring: Wiring, scope: Scope, email: str, current: str, new: str, address: str, *, also_keys: bool
+    wiring: Wiring, scope: Scope, email: str, current: str, new: str, actor: Actor, *, also_keys: bool
 ) -> Tokens:
     """Ends every login but gives tokens of a new one; raises PasswordWrong, TooManyFailures, TooManyLogins."""
     auth = wiring.settings.auth
-    counters = lockout.password_counters(auth, email, address)
+    counters = lockout.password_counters(auth, email, actor.address or "")
     with wiring.database.write() as session:
         lockout.count_try(session, auth, counters)
         user = users.by_email(session, email)
@@ -62,8 +66,28 @@ def change_password(
         lockout.forgive(session, counters)
         service.logout_everywhere(session, user.id, also_keys=also_keys)
         tokens = service.start(wiring, session, scope)
+        _record(session, actor, "password.changed", user, also_keys)
     _tell(wiring, user)
     return tokens
+
+
+def confirm_password(wiring: Wiring, email: str, password: str, actor: Actor) -> None:
+    """Before what can't be undone; raises PasswordWrong, TooManyFailures, TooManyLogins."""
+    auth = wiring.settings.auth
+    counters = lockout.password_counters(auth, email, actor.address or "")
+    with wiring.database.write() as session:
+        lockout.count_try(session, auth, counters)
+        user = users.by_email(session, email)
+    try:
+        right = verify_password(password, user.password_hash if user else None)
+    except Problem:
+        with wiring.database.write() as session:
+            lockout.take_back(session, counters)
+        raise
+    if not right:
+        raise PasswordWrong
+    with wiring.database.write() as session:
+        lockout.forgive(session, counters)
 
 
 def ask_reset(wiring: Wiring, email: str) -> None:
@@ -73,7 +97,7 @@ def ask_reset(wiring: Wiring, email: str) -> None:
         wiring.mail.send(letters.reset(wiring.settings, user))
 
 
-def reset_password(wiring: Wiring, shown: str, new: str, address: str, *, also_keys: bool) -> None:
+def reset_password(wiring: Wiring, shown: str, new: str, actor: Actor, *, also_keys: bool) -> None:
     """Ends every login. Raises MailTokenRefused, TooManyLogins."""
     with wiring.database.read() as session:
         user = _proven(wiring, session, "reset", shown)
@@ -81,9 +105,10 @@ def reset_password(wiring: Wiring, shown: str, new: str, address: str, *, also_k
     with wiring.database.write() as session:
         if not users.change_password(session, user, hashed):  # the token was used meanwhile
             raise MailTokenRefused
-        users.prove_email(session, user)
-        lockout.forgive(session, lockout.password_counters(wiring.settings.auth, user.email, address))
+        users.prove_email(session, user, wiring.settings.credit.grant_days)
+        lockout.forgive(session, lockout.password_counters(wiring.settings.auth, user.email, actor.address or ""))
         service.logout_everywhere(session, user.id, also_keys=also_keys)
+        _record(session, actor, "password.reset", user, also_keys)
     _tell(wiring, user)
 
 
@@ -94,12 +119,13 @@ def ask_verification(wiring: Wiring, email: str) -> None:
         wiring.mail.send(letters.verification(wiring.settings, user))
 
 
-def verify_email(wiring: Wiring, shown: str) -> None:
+def verify_email(wiring: Wiring, shown: str, actor: Actor) -> None:
     """Welcome credits that waited for it are granted. Raises MailTokenRefused."""
     with wiring.database.write() as session:
         user = _proven(wiring, session, "verify", shown)
-        if not users.prove_email(session, user):
+        if not users.prove_email(session, user, wiring.settings.credit.grant_days):
             raise MailTokenRefused
+        _record(session, actor, "email.verified", user)
 
 
 def _worth_a_letter(wiring: Wiring, email: str) -> User | None:
@@ -121,6 +147,13 @@ def _proven(wiring: Wiring, session: Session, purpose: Purpose, shown: str) -> U
     if user is None or not user.active or not proof.holds(wiring.settings.auth, purpose, user, shown):
         raise MailTokenRefused
     return user
+
+
+def _record(session: Session, actor: Actor, action: str, user: User, also_keys: bool = False) -> None:
+    actor = replace(actor, user_id=user.id)
+    tenant_id = users.home_tenant(session, user.id)
+    after = {"keys": True} if also_keys else None
+    audit.record(session, actor, action, tenant_id=tenant_id, target=user.id, after=after)
 
 
 def _tell(wiring: Wiring, user: User) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import case, delete, select, update
+from sqlalchemy import ColumnElement, Select, case, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from backend.built_once import built_once
 from backend.clock import database_now
-from backend.models import LoginGuard, LoginSession, Membership, User
+from backend.models import LoginGuard, LoginSession, Membership, Tenant, TenantLimit, User
 from backend.tenant.scope import Scope, in_scope, serves_every_tenant
+from backend.tenant.standing import STANDING, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +24,13 @@ class Present:
     email: str
     role: str
     email_verified: bool
+    operator: bool
+    impersonator_id: UUID | None
+    tenant: Standing
 
 
-def open_session(session: Session, scope: Scope, seconds: float) -> UUID:
-    row = LoginSession(tenant_id=scope.tenant_id, user_id=scope.user_id)
+def open_session(session: Session, scope: Scope, seconds: float, impersonator_id: UUID | None = None) -> UUID:
+    row = LoginSession(tenant_id=scope.tenant_id, user_id=scope.user_id, impersonator_id=impersonator_id)
     row.expires_at = database_now(seconds)
     session.add(row)
     session.flush()
@@ -31,27 +39,66 @@ def open_session(session: Session, scope: Scope, seconds: float) -> UUID:
 
 def present(session: Session, user_id: UUID, tenant_id: UUID, session_id: UUID) -> Present | None:
     """One statement for every request: the person is active, in the tenant, and has not logged out."""
-    row = session.execute(
-        select(User.email, Membership.role, User.email_verified_at)
+    row = session.execute(*_present(user_id, tenant_id, session_id)).one_or_none()
+    if row is None:
+        return None
+    email, role, verified_at, operator, impersonator_id, *standing = cast("Sequence[Any]", row)
+    return Present(email, role, verified_at is not None, operator, impersonator_id, Standing(*standing))
+
+
+@built_once
+def _present(user_id: UUID, tenant_id: UUID, session_id: UUID) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            User.email,
+            Membership.role,
+            User.email_verified_at,
+            User.operator,
+            LoginSession.impersonator_id,
+            *STANDING,
+        )
         .join(Membership, Membership.user_id == User.id)
+        .join(Tenant, Tenant.id == Membership.tenant_id)
+        .outerjoin(TenantLimit, TenantLimit.tenant_id == Tenant.id)
         .join(LoginSession, LoginSession.user_id == User.id)
         .where(
             User.id == user_id,
-            User.active,
             Membership.tenant_id == tenant_id,
+            Tenant.id == tenant_id,
             LoginSession.tenant_id == tenant_id,
             LoginSession.id == session_id,
-            LoginSession.revoked_at.is_(None),
-            LoginSession.expires_at > database_now(),
+            *_good(),
         )
-    ).one_or_none()
-    return None if row is None else Present(row.email, row.role, row.email_verified_at is not None)
+    )
 
 
 @serves_every_tenant
-def rotate(session: Session, session_id: UUID, generation: int, seconds: float) -> LoginSession | None:
-    """Spend a refresh token: of two that show the same one, one gets the row. The token says whose it is."""
-    return session.scalars(
+def still_good(session: Session, session_ids: Collection[UUID]) -> set[UUID]:
+    """Of these logins, those that `present` would find in good standing; each comes from somebody whom it found."""
+    found = session.scalars(
+        select(LoginSession.id)
+        .join(User, User.id == LoginSession.user_id)
+        .join(Membership, (Membership.user_id == User.id) & (Membership.tenant_id == LoginSession.tenant_id))
+        .join(Tenant, Tenant.id == LoginSession.tenant_id)
+        .where(LoginSession.id.in_(session_ids), Tenant.suspended_at.is_(None), *_good())
+    )
+    return set(found)
+
+
+def _good() -> tuple[ColumnElement[bool], ...]:
+    """Of a login that was joined with its person."""
+    return User.active.is_(True), LoginSession.revoked_at.is_(None), LoginSession.expires_at > database_now()
+
+
+@serves_every_tenant
+def rotate(
+    session: Session, session_id: UUID, generation: int, seconds: float, longest: timedelta
+) -> LoginSession | None:
+    """Spend a refresh token: of two that show the same one, one gets the row. The token says whose it is.
+
+    However often it is done, a login ends when it is `longest` old.
+    """
+    row = session.scalars(
         update(LoginSession)
         .where(
             LoginSession.id == session_id,
@@ -62,6 +109,10 @@ def rotate(session: Session, session_id: UUID, generation: int, seconds: float) 
         .values(generation=generation + 1, rotated_at=database_now(), expires_at=database_now(seconds))
         .returning(LoginSession)
     ).one_or_none()
+    if row is not None and row.expires_at > row.created_at + longest:
+        row.expires_at = row.created_at + longest
+        session.flush()
+    return row
 
 
 @serves_every_tenant
@@ -78,15 +129,15 @@ def rotated_lately(session: Session, session_id: UUID, generation: int, seconds:
 
 
 @serves_every_tenant
-def revoke_used_again(session: Session, session_id: UUID, generation: int) -> bool:
+def revoke_used_again(session: Session, session_id: UUID, generation: int) -> LoginSession | None:
     """End the login whose old refresh token was shown; the token says whose it is."""
     statement = (
         update(LoginSession)
         .where(LoginSession.id == session_id, LoginSession.generation > generation, LoginSession.revoked_at.is_(None))
         .values(revoked_at=database_now())
-        .returning(LoginSession.id)
+        .returning(LoginSession)
     )
-    return session.scalars(statement).one_or_none() is not None
+    return session.scalars(statement).one_or_none()
 
 
 def revoke(session: Session, scope: Scope, session_id: UUID) -> None:
@@ -97,12 +148,34 @@ def revoke(session: Session, scope: Scope, session_id: UUID) -> None:
     )
 
 
-@serves_every_tenant
-def revoke_all(session: Session, user_id: UUID) -> None:
-    """Everywhere: a person's password is the same in all their tenants."""
+def revoke_all_in(session: Session, scope: Scope) -> None:
     session.execute(
         update(LoginSession)
-        .where(LoginSession.user_id == user_id, LoginSession.revoked_at.is_(None))
+        .where(in_scope(LoginSession, scope), LoginSession.revoked_at.is_(None))
+        .values(revoked_at=database_now())
+    )
+
+
+def move(session: Session, scope: Scope, session_id: UUID, tenant_id: UUID) -> int | None:
+    """Into another tenant of the same person; the number of its next refresh token, None for a login that ended."""
+    return session.scalars(
+        update(LoginSession)
+        .where(in_scope(LoginSession, scope), LoginSession.id == session_id, LoginSession.revoked_at.is_(None))
+        .values(tenant_id=tenant_id, generation=LoginSession.generation + 1, rotated_at=database_now())
+        .returning(LoginSession.generation)
+        .execution_options(synchronize_session=False)
+    ).one_or_none()
+
+
+@serves_every_tenant
+def revoke_all(session: Session, user_id: UUID) -> None:
+    """Everywhere: a person's password is the same in all their tenants. Those in which they act as others, too."""
+    session.execute(
+        update(LoginSession)
+        .where(
+            (LoginSession.user_id == user_id) | (LoginSession.impersonator_id == user_id),
+            LoginSession.revoked_at.is_(None),
+        )
         .values(revoked_at=database_now())
     )
 

@@ -27,7 +27,7 @@ class OperatorNeeded(Problem):
     status = 403
     code = "operator_needed"
     detail = "This is for the operators of the service."
-    advice = "An operator is made with `vocal-remover admin operator EMAIL`."
+    advice = "An operator is made with `vocal-remover admin operator add EMAIL`."
 
 
 def _at_least(role: Role, caller: Caller) -> Caller:
@@ -36,22 +36,27 @@ def _at_least(role: Role, caller: Caller) -> Caller:
     return caller
 
 
-def tenant_reader(caller: ReadingCaller) -> Caller:
+async def tenant_reader(caller: ReadingCaller) -> Caller:
     """Raises RoleNeeded."""
     return _at_least("admin", caller)
 
 
-def tenant_admin(caller: AdminCaller) -> Caller:
+async def tenant_admin(caller: AdminCaller) -> Caller:
     """Raises RoleNeeded."""
     return _at_least("admin", caller)
 
 
-def tenant_owner(caller: LoggedIn) -> Caller:
+async def tenant_keeper(caller: LoggedIn) -> Caller:
+    """Raises LoginNeeded, RoleNeeded."""
+    return _at_least("admin", caller)
+
+
+async def tenant_owner(caller: LoggedIn) -> Caller:
     """Raises LoginNeeded, RoleNeeded."""
     return _at_least("owner", caller)
 
 
-def operator(caller: LoggedIn) -> Caller:
+async def operator(caller: LoggedIn) -> Caller:
     """Raises LoginNeeded, OperatorNeeded."""
     if not caller.operator:
         raise OperatorNeeded
@@ -61,6 +66,8 @@ def operator(caller: LoggedIn) -> Caller:
 TenantReader = Annotated[Caller, Depends(tenant_reader)]
 """An admin's or owner's look, also with a key that may read."""
 TenantAdmin = Annotated[Caller, Depends(tenant_admin)]
+TenantKeeper = Annotated[Caller, Depends(tenant_keeper)]
+"""An admin or owner who has logged in: a stolen key must not let anybody in, nor put anybody out."""
 TenantOwner = Annotated[Caller, Depends(tenant_owner)]
 """Who has logged in: what can't be undone is not for keys."""
 Operator = Annotated[Caller, Depends(operator)]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, StrictBool, StringConstraints
 
 from backend.auth.password import LONGEST_PASSWORD
 
@@ -54,7 +54,7 @@ class Refresh(BaseModel):
 class LogoutEverywhere(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    keys: bool = Field(False, description=ALSO_KEYS)
+    keys: StrictBool = Field(False, description=ALSO_KEYS)
 
 
 class PasswordChange(BaseModel):
@@ -62,7 +62,7 @@ class PasswordChange(BaseModel):
 
     current_password: Password
     new_password: NewPassword
-    keys: bool = Field(False, description=ALSO_KEYS)
+    keys: StrictBool = Field(False, description=ALSO_KEYS)
 
 
 class ForgottenPassword(BaseModel):
@@ -76,7 +76,7 @@ class PasswordReset(BaseModel):
 
     token: OpaqueToken = Field(description="From the letter")
     new_password: NewPassword
-    keys: bool = Field(False, description=ALSO_KEYS)
+    keys: StrictBool = Field(False, description=ALSO_KEYS)
 
 
 class MailToken(BaseModel):

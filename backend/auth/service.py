@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from backend.audit import service as audit
+from backend.audit.service import SERVICE, Actor
 from backend.auth import letters, lockout, refresh, repository, token
-from backend.auth.password import LONGEST_PASSWORD, hash_password, verify_password
+from backend.auth.password import LONGEST_PASSWORD, hash_password, refuse_when_full, verify_password
 from backend.auth.repository import Present
-from backend.auth.token import Claims
+from backend.auth.token import Claims, TokenRefused
+from backend.invitation import service as invitations
 from backend.key import service as keys
 from backend.problem import Problem
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
+from backend.user import joining
 from backend.user import service as users
+from backend.way_in import Kind, WayIn
 from backend.wiring import Wiring
 
 log = logging.getLogger(__name__)
@@ -42,6 +50,13 @@ class RegistrationClosed(Problem):
     advice = "Ask the operator for an account."
 
 
+class TenantUnknown(Problem):
+    status = 404
+    code = "tenant_not_found"
+    detail = "There is no such tenant of yours that can be entered."
+    advice = "GET /api/v1/tenants lists yours."
+
+
 class RefreshRefused(Problem):
     status = 401
     code = "refresh_refused"
@@ -60,6 +75,7 @@ def login(wiring: Wiring, email: str, password: str, address: str) -> Tokens:
     """Raises LoginRefused, TooManyFailures, TooManyLogins. No transaction is open while the password is hashed."""
     if len(password) > LONGEST_PASSWORD:  # a form comes here unchecked
         raise LoginRefused
+    refuse_when_full()
     auth = wiring.settings.auth
     counters = lockout.password_counters(auth, email, address)
     with wiring.database.write() as session:
@@ -74,20 +90,18 @@ def login(wiring: Wiring, email: str, password: str, address: str) -> Tokens:
     if not right or found is None:
         raise LoginRefused
     with wiring.database.write() as session:
-        tenant_id = users.home_tenant(session, found.id)
-        if tenant_id is None:
-            raise LoginRefused
         lockout.forgive(session, counters)
-        return start(wiring, session, Scope(tenant_id, found.id))
+        return start(wiring, session, Scope(users.enter(session, found), found.id))
 
 
 def start(wiring: Wiring, session: Session, scope: Scope) -> Tokens:
     """A new login of somebody who has proven who they are."""
-    session_id = repository.open_session(session, scope, wiring.settings.auth.refresh_days * 86_400.0)
+    auth = wiring.settings.auth
+    session_id = repository.open_session(session, scope, min(auth.refresh_days, auth.login_days) * 86_400.0)
     return _tokens(wiring, scope, session_id, 1)
 
 
-def renew(wiring: Wiring, shown: str) -> Tokens:
+def renew(wiring: Wiring, shown: str, shower: Actor = SERVICE) -> Tokens:
     """New tokens for a refresh token, which is spent; raises RefreshRefused.
 
     One that was spent before ends its login: two hold it, and one of them is a thief. Except for a moment after it
@@ -100,10 +114,19 @@ def renew(wiring: Wiring, shown: str) -> Tokens:
         raise RefreshRefused
     session_id, generation = read
     with wiring.database.write() as session:
-        row = repository.rotate(session, session_id, generation, auth.refresh_days * 86_400.0)
+        longest = timedelta(days=auth.login_days)
+        row = repository.rotate(session, session_id, generation, auth.refresh_days * 86_400.0, longest)
         row = row or repository.rotated_lately(session, session_id, generation, GRACE_SECONDS)
-        if row is None and repository.revoke_used_again(session, session_id, generation):
+        if row is None and (stolen := repository.revoke_used_again(session, session_id, generation)):
             log.warning("login %s ended: a refresh token of it was used twice", session_id)
+            audit.record(
+                session,
+                replace(shower, kind="service"),
+                "login.refresh_token_reused",
+                tenant_id=stolen.tenant_id,
+                target=stolen.user_id,
+                after={"session_id": str(session_id)},
+            )
         if row is not None and not repository.present(session, row.user_id, row.tenant_id, row.id):
             row = None
     if row is None:
@@ -111,8 +134,40 @@ def renew(wiring: Wiring, shown: str) -> Tokens:
     return _tokens(wiring, Scope(row.tenant_id, row.user_id), row.id, generation + 1)
 
 
+def switch(wiring: Wiring, session: Session, actor: Actor, scope: Scope, session_id: UUID, tenant_id: UUID) -> Tokens:
+    """This login goes on in another tenant of its person; its present tokens end. Raises TenantUnknown, TokenRefused.
+
+    It stays one login, no older and no younger: whoever stole its token gains neither time nor a second one.
+    """
+    assert scope.user_id is not None
+    place = tenants.place(session, tenant_id, scope.user_id)
+    if place is None or place.suspended:
+        raise TenantUnknown
+    generation = repository.move(session, scope, session_id, tenant_id)
+    if generation is None:
+        raise TokenRefused
+    before = {"tenant_id": str(scope.tenant_id)}
+    audit.record(session, actor, "login.switched", tenant_id=tenant_id, target=session_id, before=before)
+    return _tokens(wiring, Scope(tenant_id, scope.user_id), session_id, generation)
+
+
+def end_membership(session: Session, scope: Scope) -> None:
+    """Every login and API key of a person in one tenant, and with them links and tickets."""
+    repository.revoke_all_in(session, scope)
+    keys.revoke_all_in(session, scope)
+
+
 def logout(session: Session, scope: Scope, session_id: UUID) -> None:
     repository.revoke(session, scope, session_id)
+
+
+def end_logins(
+    session: Session, actor: Actor, tenant_id: UUID | None, user_id: UUID, *, also_keys: bool, reason: str | None = None
+) -> None:
+    """For its own sake, and so written down; `logout_everywhere` is for what is written down as something else."""
+    logout_everywhere(session, user_id, also_keys=also_keys)
+    after = {"keys": also_keys}
+    audit.record(session, actor, "logins.ended", tenant_id=tenant_id, target=user_id, after=after, reason=reason)
 
 
 def logout_everywhere(session: Session, user_id: UUID, *, also_keys: bool) -> None:
@@ -127,26 +182,44 @@ def present(session: Session, claims: Claims) -> Present | None:
     return repository.present(session, claims.user_id, claims.tenant_id, claims.session_id)
 
 
-def register(wiring: Wiring, email: str, password: str, invitation: str | None) -> Tokens:
-    """A new account with its own tenant, logged in. Raises EmailTaken, RegistrationClosed, InvitationRefused."""
+def still_in(session: Session, ways: Collection[WayIn]) -> set[WayIn]:
+    """Of people who were let in, those who would be now. One statement for all logins, one for all keys."""
+    logins = {way.id for way in ways if way.kind is Kind.LOGIN}
+    shown = {way.id for way in ways if way.kind is Kind.KEY}
+    good = repository.still_good(session, logins) if logins else set()
+    if shown:
+        good |= keys.still_good(session, shown)
+    return {way for way in ways if way.id in good}
+
+
+def register(wiring: Wiring, email: str, password: str, invitation: str | None, actor: Actor) -> Tokens:
+    """A new account, logged in: with its own tenant, or in the one that invited it.
+
+    Raises EmailTaken, RegistrationClosed, InvitationRefused.
+    """
     settings = wiring.settings
-    if not settings.registration_open:
+    with wiring.database.read() as session:
+        invited = invitation is not None and invitations.tenant_of(session, invitation, joining.same(email)) is not None
+    if not (invited or settings.registration_open):
         raise RegistrationClosed
     hashed = hash_password(password)
     grant = settings.credit.signup_grant
     waits = settings.auth.verified_email
     with wiring.database.write() as session:
-        user = users.create(
-            session,
-            email,
-            hashed,
-            granted=0 if waits else grant,
-            due=grant if waits else 0,
-            invitation=(invitation or "") if settings.auth.invitation_only else None,
-        )
-        tenant_id = users.home_tenant(session, user.id)
-        assert tenant_id is not None
-        tokens = start(wiring, session, Scope(tenant_id, user.id))
+        if invited and invitation is not None:
+            user = joining.create_invited(session, actor, email, hashed, invitation)
+        else:
+            user = users.create(
+                session,
+                email,
+                hashed,
+                granted=0 if waits else grant,
+                due=grant if waits else 0,
+                grant_days=settings.credit.grant_days,
+                invitation=(invitation or "") if settings.auth.invitation_only else None,
+                actor=actor,
+            )
+        tokens = start(wiring, session, Scope(users.enter(session, user), user.id))
     if wiring.mail.sends:
         wiring.mail.send(letters.verification(settings, user))
     return tokens

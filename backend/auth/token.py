@@ -33,7 +33,8 @@ class Claims:
     session_id: UUID
 
 
-def issue(auth: Auth, claims: Claims) -> str:
+def issue(auth: Auth, claims: Claims, *, minutes: int | None = None, operator_id: UUID | None = None) -> str:
+    """`operator_id` acts as the person: the token says so to whoever reads it (`act` of RFC 8693). We look it up."""
     now = utc_now()
     body = {
         "sub": str(claims.user_id),
@@ -42,9 +43,11 @@ def issue(auth: Auth, claims: Claims) -> str:
         "iss": auth.issuer,
         "aud": auth.audience,
         "iat": now,
-        "exp": now + timedelta(minutes=auth.token_minutes),
+        "exp": now + timedelta(minutes=minutes or auth.token_minutes),
         "jti": str(new_id()),
     }
+    if operator_id is not None:
+        body["act"] = {"sub": str(operator_id)}
     kid, secret = signing_key(auth)
     return jwt.encode(body, secret, algorithm=ALGORITHM, headers={"kid": kid})
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from backend.auth.caller import AdminCaller, LoggedIn
+from backend.auth.caller import AdminCaller, InPerson, LoggedIn
 from backend.errors import describes
 from backend.identity import PathId
 from backend.key import service
@@ -18,7 +18,7 @@ def create_key(body: NewKey, caller: LoggedIn, session: Writing) -> KeyShown:
 
     Send it as `Authorization: Bearer <key>` or `Authorization: Key <key>`. A key can't make keys.
     """
-    row, key = service.create(session, caller.scope, body.name, body.scopes, body.expires_at)
+    row, key = service.create(session, caller.actor, caller.scope, body.name, body.scopes, body.expires_at)
     return KeyShown(**view(row).model_dump(), key=key)
 
 
@@ -29,6 +29,6 @@ def keys(caller: AdminCaller, session: Reading) -> list[KeyView]:
 
 
 @router.delete("/{key_id}", status_code=204, responses=describes(404))
-def revoke_key(key_id: PathId, caller: AdminCaller, session: Writing) -> None:
+def revoke_key(key_id: PathId, caller: InPerson, session: Writing) -> None:
     """Revoke an API key: the next request with it is refused."""
-    service.revoke(session, caller.scope, key_id)
+    service.revoke(session, caller.actor, caller.scope, key_id)

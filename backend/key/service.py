@@ -10,20 +10,23 @@ import hashlib
 import hmac
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from backend.audit import service as audit
+from backend.audit.service import Actor
 from backend.clock import utc_now
 from backend.db import Database
 from backend.key import repository
-from backend.key.repository import Holder
+from backend.key.repository import Holder as Holder
 from backend.models import ApiKey
 from backend.models.api_key import Permission
 from backend.problem import Problem
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 
 log = logging.getLogger(__name__)
@@ -59,9 +62,15 @@ class TooManyKeys(Problem):
 
 
 def create(
-    session: Session, scope: Scope, name: str, permissions: Iterable[Permission], expires_at: datetime | None
+    session: Session,
+    actor: Actor,
+    scope: Scope,
+    name: str,
+    permissions: Iterable[Permission],
+    expires_at: datetime | None,
 ) -> tuple[ApiKey, str]:
-    """The row, and the key itself, which nobody can show again. Raises TooManyKeys, KeyExpired."""
+    """The row, and the key itself, which nobody can show again. Raises TooManyKeys, KeyExpired, MembershipEnded."""
+    tenants.require_member(session, scope)
     if expires_at is not None and expires_at <= utc_now():
         raise KeyExpired
     if repository.count(session, scope) >= MOST_KEYS:
@@ -78,6 +87,8 @@ def create(
         expires_at=expires_at,
     )
     repository.add(session, row)
+    after = {"scopes": row.scopes, "expires_at": None if expires_at is None else expires_at.isoformat()}
+    audit.record(session, actor, "key.made", tenant_id=scope.tenant_id, target=row.id, after=after)
     return row, secret
 
 
@@ -86,10 +97,16 @@ def listed(session: Session, scope: Scope) -> list[ApiKey]:
     return repository.listed(session, scope)
 
 
-def revoke(session: Session, scope: Scope, key_id: UUID) -> None:
+def revoke(session: Session, actor: Actor, scope: Scope, key_id: UUID) -> None:
     """From the next request on; raises KeyUnknown."""
     if not repository.revoke(session, scope, key_id):
         raise KeyUnknown
+    audit.record(session, actor, "key.revoked", tenant_id=scope.tenant_id, target=key_id)
+
+
+def revoke_all_in(session: Session, scope: Scope) -> None:
+    """Of somebody who leaves a tenant."""
+    repository.revoke_all_in(session, scope)
 
 
 def revoke_all(session: Session, user_id: UUID) -> None:
@@ -109,6 +126,17 @@ def holder(database: Database, shown: str) -> Holder | None:
         except OperationalError as error:  # a request that only reads must not fail for it
             log.warning("could not write when a key was used: %s", type(error).__name__)
     return found
+
+
+def holder_of(database: Database, key_id: UUID) -> Holder | None:
+    """Of a key that was looked at before, if it is still good. Is no use of it."""
+    with database.read() as session:
+        return repository.holder_of(session, key_id)
+
+
+def still_good(session: Session, key_ids: Collection[UUID]) -> set[UUID]:
+    """Of keys that were looked at before."""
+    return repository.still_good(session, key_ids)
 
 
 def _sha256(shown: str) -> str:

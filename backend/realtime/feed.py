@@ -1,5 +1,7 @@
 """What happens to tasks, told as it happens: one poller a process serves every listener.
 
+It also looks, every few seconds, whether each listener would still be let in, and ends the others' streams.
+
 Events come from the `event` table, in order, without gap or duplicate, and can be resumed after any of them.
 Progress is a latest value: a slow listener skips to the newest.
 """
@@ -8,21 +10,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from backend.db import Database
 from backend.models.task import FINISHED
 from backend.realtime import repository
+from backend.way_in import WayIn
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.4
+CHECK_SECONDS = 2.0
+"""How long a stream outlives the login or key that opened it."""
+
+StillIn = Callable[[Session, Collection[WayIn]], set[WayIn]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class Update:
 class _Listener:
     task_id: UUID
     seq: int
+    way_in: WayIn
     shown: dict[str, Any] | None = None
     ended: bool = False
     pending: list[Update] = field(default_factory=list)
@@ -49,20 +59,27 @@ class _Listener:
         self.pending.append(update)
         self.awake.set()
 
+    def end(self) -> None:
+        self.ended = True
+        self.awake.set()
+
 
 class Feed:
-    def __init__(self, database: Database, plans: Mapping[str, int]) -> None:
+    def __init__(self, database: Database, plans: Callable[[], Mapping[str, int]], still_in: StillIn) -> None:
+        """`still_in`: of listeners' ways in, those that are still open."""
         self._database = database
         self._plans = plans
+        self._still_in = still_in
+        self._checked = 0.0
         self._listeners: set[_Listener] = set()
         self._poller: asyncio.Task[None] | None = None
 
-    async def listen(self, task_id: UUID, after: int) -> AsyncIterator[Update]:
-        """Updates of a task from after event `after` until it is finished.
+    async def listen(self, task_id: UUID, after: int, way_in: WayIn) -> AsyncIterator[Update]:
+        """Updates of a task from after event `after` until it is finished, or the listener's way in is closed.
 
         The caller must have checked that the listener may see the task.
         """
-        listener = _Listener(task_id, after)
+        listener = _Listener(task_id, after, way_in)
         self._listeners.add(listener)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
@@ -88,6 +105,8 @@ class Feed:
             for listener in listeners:
                 since[listener.task_id] = min(since[listener.task_id], listener.seq)
             try:
+                if time.monotonic() >= self._checked + CHECK_SECONDS:
+                    listeners = await self._let_go(listeners)
                 news = await run_in_threadpool(self._read, since)
             except SQLAlchemyError as error:
                 log.warning("the feed can't read the database: %s", type(error).__name__)
@@ -96,9 +115,23 @@ class Feed:
                     _deliver(listener, news[listener.task_id])
             await asyncio.sleep(POLL_SECONDS)
 
+    async def _let_go(self, listeners: Collection[_Listener]) -> list[_Listener]:
+        """End the streams of those who would not be let in any more; the others."""
+        good = await run_in_threadpool(self._good, {listener.way_in for listener in listeners})
+        self._checked = time.monotonic()
+        for listener in listeners:
+            if listener.way_in not in good:
+                listener.pending.clear()
+                listener.end()
+        return [listener for listener in listeners if not listener.ended]
+
+    def _good(self, ways: Collection[WayIn]) -> set[WayIn]:
+        with self._database.read() as session:
+            return self._still_in(session, ways)
+
     def _read(self, since: dict[UUID, int]) -> dict[UUID, repository.News]:
         with self._database.read() as session:
-            return repository.news(session, since, self._plans)
+            return repository.news(session, since, self._plans())
 
 
 def _deliver(listener: _Listener, news: repository.News) -> None:
@@ -111,5 +144,4 @@ def _deliver(listener: _Listener, news: repository.News) -> None:
         listener.tell(Update("progress", news.progress))
     # Finished only when its last event has been told: the row and the event are read one after the other.
     if news.status is None or (news.status in FINISHED and listener.seq >= news.last_event):
-        listener.ended = True
-        listener.awake.set()
+        listener.end()

@@ -37,7 +37,7 @@ def submit_batch(request: Request, ordering: ManySongs, wiring: WiringOf) -> Bat
 
 def status(task_id: PathId, caller: ReadingCaller, session: Reading, wiring: WiringOf) -> TaskView:
     """Where a task is: state, progress, place in the queue, and its stems when it is completed."""
-    return task_view(wiring, session, service.record(session, caller.scope, task_id))
+    return task_view(wiring, session, service.record(session, caller.reading_scope, task_id), caller.way_in)
 
 
 def history(
@@ -52,27 +52,29 @@ def history(
 ) -> list[HistoryRow]:
     """Your tasks, newest first.
 
-    Without `limit` up to 1,000 rows; `X-Total-Count` says how many there are, `Link` where the rest is.
+    Without `limit` up to 1,000 rows. `Link` says where the rest is, `X-Total-Count` how many there are; it is left
+    out when they are more than 1,000.
     """
     size = limit or ALL_AT_ONCE
     records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size + 1)
-    response.headers["X-Total-Count"] = str(total)
+    if total is not None:
+        response.headers["X-Total-Count"] = str(total)
     page = one_page(request, response, records, size, lambda record: record.task.id)
-    return [history_row(wiring, record) for record in page]
+    return [history_row(wiring, record, caller.way_in) for record in page]
 
 
 def cancel(task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> TaskView:
     """Stop a task; its credits come back. One under way ends within about a second: see its status."""
     service.cancel(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
-        return task_view(wiring, session, service.record(session, caller.scope, task_id))
+        return task_view(wiring, session, service.record(session, caller.scope, task_id), caller.way_in)
 
 
 def retry(request: Request, task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> Accepted:
     """Repeat a failed or cancelled task as a new one, with the same song, model and options."""
     task = service.retry(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
-        view = task_view(wiring, session, service.record(session, caller.scope, task.id))
+        view = task_view(wiring, session, service.record(session, caller.scope, task.id), caller.way_in)
     return Accepted(task_id=view.task_id, status=view.status, model=view.model, price=view.credits)
 
 

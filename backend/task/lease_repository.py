@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import database_now
@@ -101,8 +101,3 @@ def expired(session: Session) -> list[Task]:
 @serves_every_tenant
 def held_by(session: Session, worker: str) -> list[Task]:
     return list(session.scalars(select(Task).where(Task.status == "processing", Task.worker == worker)))
-
-
-@serves_every_tenant
-def queued(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(Task).where(Task.status == "queued")) or 0

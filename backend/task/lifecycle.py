@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from backend.credit import service as credit
 from backend.db import Database
 from backend.line import service as line
+from backend.line.service import Waiting
 from backend.models import Artifact, Event, Task
 from backend.models.task import FINISHED
 from backend.task import lease_repository, repository
@@ -66,13 +67,21 @@ class StoredFile:
 
 
 def claim(
-    database: Database, worker: str, lease_seconds: float, plans: Mapping[str, int] = line.NO_PLANS
+    database: Database,
+    worker: str,
+    lease_seconds: float,
+    plans: Mapping[str, int] = line.NO_PLANS,
+    concurrent: int | None = None,
 ) -> Claim | None:
-    """Take the next task, if there is one; `plans` says how many turns a tenant has in a round."""
+    """Take the next task, if there is one.
+
+    `plans` says how many turns a tenant has in a round, `concurrent` how many of its tasks run at once where it has
+    no limit of its own.
+    """
     with database.write() as session:
         # Another worker may have what the first one has left, or hold it just now: then the second's is next.
-        turns = line.look(session, plans).order()
-        claims = (lease_repository.claim(session, tenant_id, worker, lease_seconds) for tenant_id in turns)
+        waiting = line.look(session, plans, concurrent)
+        claims = (_take(session, waiting.waiting[each], worker, lease_seconds) for each in waiting.order())
         task = next((task for task in claims if task is not None), None)
         if task is None:
             return None
@@ -159,9 +168,9 @@ def rescue_own(session: Session, worker: str, max_attempts: int) -> list[Task]:
     return _rescue_all(session, lease_repository.held_by(session, worker), max_attempts, expired_only=False)
 
 
-def queued(session: Session) -> int:
-    """How many tasks wait for a worker."""
-    return lease_repository.queued(session)
+def ready(session: Session, concurrent: int | None = None) -> int:
+    """How many tasks a worker could take now."""
+    return line.ready(session, concurrent)
 
 
 def any_expired(session: Session) -> bool:
@@ -171,6 +180,18 @@ def any_expired(session: Session) -> bool:
 def record_queued(session: Session, task: Task) -> None:
     """The first event of a task that has just been written."""
     _record(session, task, {"credits": credit.shown(task.price)})
+
+
+def _take(session: Session, waiting: Waiting, worker: str, lease_seconds: float) -> Task | None:
+    if waiting.limit is None:
+        return lease_repository.claim(session, waiting.tenant_id, worker, lease_seconds)
+    with session.begin_nested() as attempt:
+        task = None
+        if line.has_room(session, waiting):
+            task = lease_repository.claim(session, waiting.tenant_id, worker, lease_seconds)
+        if task is None:
+            attempt.rollback()  # let go of the tenant: who holds one and waits for the next might wait for ever
+        return task
 
 
 def _rescue_all(session: Session, tasks: Sequence[Task], max_attempts: int, *, expired_only: bool) -> list[Task]:

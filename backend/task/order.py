@@ -33,6 +33,10 @@ class Order:
     duration: float | None = None
     high_frequencies: HighFrequencies = "mixture"
     gain_db: float = 0.0
+    webhook: str | None = None
+    """Where these tasks alone are told; a URL that was checked."""
+    webhook_secret: str | None = None
+    """None: one is made."""
 
     def options(self, spec: ModelSpec, song_name: str, song_seconds: float) -> Options:
         """Bounded by the song: a part that would go past its end ends there. Raises PartOutsideSong, StemsUnknown."""

@@ -22,6 +22,7 @@ from backend.task.schemas import Batch, Separation, Wish
 from backend.task.turns import Turns
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
+from backend.webhook.service import check_task_url
 from backend.wiring import Wiring
 
 IdempotencyKey = Annotated[
@@ -62,7 +63,8 @@ KeyInTurn = Annotated[str | None, Depends(_turn, scope="function")]
 def one_song(
     request: Request, body: Separation, caller: SeparatingCaller, wiring: WiringOf, key: KeyInTurn
 ) -> Ordering:
-    """Raises UploadNotFound, FilenameInvalid, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused."""
+    """Raises UploadNotFound, FilenameInvalid, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused,
+    TaskWebhookRefused."""
 
     def find() -> list[Upload]:
         if body.upload_id is None:
@@ -74,7 +76,7 @@ def one_song(
 
 
 def many_songs(request: Request, body: Batch, caller: SeparatingCaller, wiring: WiringOf, key: KeyInTurn) -> Ordering:
-    """Raises UploadNotFound, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused."""
+    """Raises UploadNotFound, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused, TaskWebhookRefused."""
 
     def find() -> list[Upload]:
         with wiring.database.read() as session:
@@ -98,6 +100,8 @@ def _ordering(
     answer = service.answered_before(wiring, scope, key, mark)
     request.state.answered_before = answer is not None
     order = body.order()
+    if order.webhook is not None and answer is None:
+        check_task_url(wiring.settings.webhook, order.webhook)
     spec = wiring.models.choose(order.model, order.stems)  # what can't be is found out before it counts, too
     songs = find() if answer is None else []
     for song in songs:

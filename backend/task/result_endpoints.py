@@ -20,8 +20,10 @@ from backend.errors import describes
 from backend.identity import PathId
 from backend.realtime.feed import Feed
 from backend.sessions import Reading, WiringOf, Writing
+from backend.song_response import SongResponse
 from backend.task import service
 from backend.ticket import service as tickets
+from backend.way_in import WayIn
 from engine.formats import CONTAINERS, make_format
 
 router = APIRouter(tags=["results"])
@@ -34,14 +36,14 @@ MEDIA_TYPES = [make_format(container).media_type for container in CONTAINERS]
     response_class=FileResponse,
     responses={
         200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}},
-        **describes(401, 403, 404, 409),
+        **describes(401, 403, 404, 409, 416),
     },
 )
 def stem(task_id: PathId, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
     """A stem as audio; takes `Range`, so players can seek. A signed link needs no token."""
-    artifact = service.artifact(session, reader, task_id, stem)
-    task = service.get(session, reader, task_id)
-    return FileResponse(
+    artifact = service.artifact(session, reader.reading_scope, task_id, stem)
+    task = service.get(session, reader.reading_scope, task_id)
+    return SongResponse(
         wiring.storage.path(artifact.storage_key),
         media_type=artifact.media_type,
         filename=f"{keys.safe_name(task.source_name)}-{stem}{_suffix(artifact.storage_key)}",
@@ -62,7 +64,7 @@ router.add_api_route("/tasks/{task_id}/stems/{stem}", stem, methods=["HEAD"], in
 )
 def archive(task_id: PathId, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
     """All stems and the receipt as one zip, streamed. A signed link needs no token."""
-    record = service.record(session, reader, task_id)
+    record = service.record(session, reader.reading_scope, task_id)
     if not record.artifacts:
         raise service.TaskNotFinished(f"The task is {record.task.status}: it has no stems.")
     name = keys.safe_name(record.task.source_name)
@@ -84,9 +86,10 @@ def _feed(request: Request) -> Feed:
     return feed
 
 
-def _watched(task_id: PathId, reader: TicketReader, session: Reading) -> UUID:
+def _watched(task_id: PathId, reader: TicketReader, wiring: WiringOf) -> tuple[UUID, WayIn]:
     """Checked before the stream starts: afterwards it is too late for a 404."""
-    return service.get(session, reader, task_id).id
+    with wiring.database.read() as session:
+        return service.get(session, reader.scope, task_id).id, reader.way_in
 
 
 @router.get(
@@ -95,16 +98,17 @@ def _watched(task_id: PathId, reader: TicketReader, session: Reading) -> UUID:
     responses=describes(401, 403, 404),
 )
 async def events(
-    watched: Annotated[UUID, Depends(_watched, scope="function")],
+    watched: Annotated[tuple[UUID, WayIn], Depends(_watched, scope="function")],
     feed: Annotated[Feed, Depends(_feed)],
     last_event_id: Annotated[int, Header(ge=0, lt=2**31, description="Go on after this event")] = 0,
 ) -> AsyncIterator[ServerSentEvent]:
-    """Server-sent events until the task is finished.
+    """Server-sent events until the task is finished, or the login or key that opened the stream ends.
 
     `state` events are numbered and come in order, once each: reconnect with `Last-Event-ID` to go on.
     `progress` events tell the latest progress and place in the queue. A ticket needs no token.
     """
-    async for update in feed.listen(watched, last_event_id):
+    task_id, way_in = watched
+    async for update in feed.listen(task_id, last_event_id, way_in):
         yield ServerSentEvent(event=update.kind, data=update.data, id=None if update.seq is None else str(update.seq))
 
 
@@ -124,7 +128,7 @@ def ticket(body: TicketRequest, caller: ReadingCaller, session: Writing, wiring:
     """A pass for one look at a task's events, for a browser that can't send a token: `?ticket=…`."""
     task = service.get(session, caller.scope, body.task_id)
     seconds = wiring.settings.auth.ticket_seconds
-    return TicketView(ticket=tickets.issue(session, caller.scope, task.id, seconds), expires_in=seconds)
+    return TicketView(ticket=tickets.issue(session, caller.way_in, task.id, seconds), expires_in=seconds)
 
 
 def _suffix(key: str) -> str:

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 from backend.models.task import TaskStatus
 from backend.task.order import SHORTEST_SECONDS, Order
+from backend.webhook.schemas import Url, WebhookSecret
 from engine.errors import OutputUnsupported
 from engine.formats import BitDepth, Container, make_format
 from engine.models.base import HighFrequencies
@@ -75,6 +76,23 @@ class Wish(BaseModel):
     gain_db: float = Field(
         0.0, ge=-60, le=24, allow_inf_nan=False, description="Louder or softer, in dB; what then clips is counted"
     )
+    webhook: Url | None = Field(
+        None,
+        description="An https URL that is told when what is ordered here is completed, failed or cancelled; as any "
+        "webhook's, its messages are signed and tried again",
+        examples=[None, "https://example.com/hooks/songs"],
+    )
+    webhook_secret: WebhookSecret | None = Field(
+        None,
+        description="What signs these messages (standardwebhooks.com): `whsec_` and 24 to 64 bytes as Base64. Unsaid: "
+        "one is made, and the answer has it",
+    )
+
+    @model_validator(mode="after")
+    def _secret_of_a_webhook(self) -> Self:
+        if self.webhook_secret is not None and self.webhook is None:
+            raise ValueError("webhook_secret is for a webhook, and there is none")
+        return self
 
     @field_validator("bit_depth", "bit_rate")
     @classmethod
@@ -96,6 +114,8 @@ class Wish(BaseModel):
             duration=self.duration,
             high_frequencies=self.high_frequencies,
             gain_db=self.gain_db,
+            webhook=self.webhook,
+            webhook_secret=self.webhook_secret,
         )
 
 
@@ -133,6 +153,7 @@ class Accepted(BaseModel):
     status: TaskStatus
     model: str
     price: float = Field(description="Credits put aside; taken when the task completes, given back otherwise")
+    webhook_secret: str | None = Field(None, description="Verifies what `webhook` is told; shown this once")
 
 
 class BatchAccepted(BaseModel):
@@ -140,6 +161,7 @@ class BatchAccepted(BaseModel):
     status: TaskStatus
     model: str
     price: float
+    webhook_secret: str | None = Field(None, description="Verifies what `webhook` is told; shown this once")
 
 
 class Stem(BaseModel):

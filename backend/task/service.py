@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,16 +16,21 @@ from backend.db import after_commit
 from backend.idempotency import service as idempotency
 from backend.identity import new_id
 from backend.line import service as line
-from backend.models import Artifact, Step, Task, Upload
+from backend.models import Step, Task, Upload
 from backend.models.task import FINISHED
 from backend.problem import Problem
 from backend.task import lifecycle, repository
+from backend.task.listed import Listed, Made
 from backend.task.options import Options, from_row
 from backend.task.order import Order
+from backend.tenant import limits
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
 from backend.webhook import service as webhooks
 from backend.wiring import Wiring
+
+MOST_COUNTED = 1_000
+"""To count takes the longer the more there are."""
 
 
 class TaskNotFound(Problem):
@@ -61,8 +67,16 @@ class TaskRecord:
 
     task: Task
     step: Step
-    artifacts: Sequence[Artifact]
+    artifacts: Sequence[Made]
     source_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRecord:
+    """A task with all that lists show."""
+
+    task: Listed
+    artifacts: Sequence[Made]
 
 
 def submit(
@@ -71,7 +85,8 @@ def submit(
     """Tasks for these songs, all or none: rows, holds and the answer in one transaction.
 
     Returns the answer, which under a repeated Idempotency-Key is the one given before.
-    Raises CreditsExhausted, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused.
+    Raises CreditsExhausted, ModelUnknown, StemsUnknown, PartOutsideSong, KeyReused, MembershipEnded,
+    AudioMinutesUsedUp, StorageUsedUp.
     """
     spec = wiring.models.choose(order.model, order.stems)
     with wiring.database.write() as session:
@@ -79,9 +94,12 @@ def submit(
             given = idempotency.answer_given(session, scope, key, fingerprint)
             assert given is not None
             return given
+        admitted = limits.admit(session, wiring.settings, scope)
+        limits.use_storage(session, admitted, 0)
         # Looked up again: a task whose song was deleted since would stop every worker that claims it.
         kept = [uploads.keep(session, scope, song.id) for song in songs]
         parts = [(song, order.options(spec, song.filename, song.seconds)) for song in kept]
+        limits.use_audio(session, admitted, sum(options.seconds_of(song.seconds) for song, options in parts))
         credit.require(session, scope, sum(_price(wiring, song, options) for song, options in parts))
         tasks = [_create(wiring, session, scope, song, spec.id, options) for song, options in parts]
         answer = {
@@ -90,6 +108,9 @@ def submit(
             "model": spec.id,
             "price": credit.shown(sum(task.price for task in tasks)),
         }
+        if order.webhook is not None:
+            secret = webhooks.create_for_tasks(session, tasks, order.webhook, order.webhook_secret)
+            answer |= {"webhook_secret": secret}
         if key is not None:
             idempotency.keep(session, scope, key, answer)
         for _ in tasks:
@@ -114,26 +135,38 @@ def get(session: Session, scope: Scope, task_id: UUID, *, lock: bool = False) ->
 
 
 def record(session: Session, scope: Scope, task_id: UUID) -> TaskRecord:
-    return records(session, scope.tenant_id, [get(session, scope, task_id)])[0]
+    """Raises TaskNotFound."""
+    found = repository.looked_at(session, scope, task_id)
+    if found is None:
+        raise TaskNotFound
+    task, step, source = found
+    return TaskRecord(task, step, _artifacts(session, scope.tenant_id, [task]).get(task.id, ()), source)
 
 
-def records(session: Session, tenant_id: UUID, tasks: Sequence[Task]) -> list[TaskRecord]:
-    ids = [task.id for task in tasks]
-    steps = repository.steps(session, tenant_id, ids)
-    artifacts = repository.artifacts(session, tenant_id, ids)
-    sources = uploads.storage_keys(session, tenant_id, [task.upload_id for task in tasks])
-    return [TaskRecord(task, steps[task.id], artifacts.get(task.id, ()), sources[task.upload_id]) for task in tasks]
+def _artifacts(session: Session, tenant_id: UUID, tasks: Sequence[Task | Listed]) -> Mapping[UUID, Sequence[Made]]:
+    made = [task.id for task in tasks if task.status == "completed"]
+    return repository.artifacts(session, tenant_id, made) if made else {}
 
 
 def history(
     session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int
-) -> tuple[list[TaskRecord], int]:
-    """(a page, newest first; how many there are in all)."""
+) -> tuple[list[ListedRecord], int | None]:
+    """(a page, newest first; how many there are in all, None when they are more than are counted)."""
+    found = page(session, scope, status=status, before=before, limit=limit)
+    if before is None and len(found) < limit:
+        return found, len(found)
+    total = repository.count(session, scope, status=status, most=MOST_COUNTED + 1)
+    return found, total if total <= MOST_COUNTED else None
+
+
+def page(session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int) -> list[ListedRecord]:
+    """Newest first, from after the task `before`."""
     tasks = repository.page(session, scope, status=status, before=before, limit=limit)
-    return records(session, scope.tenant_id, tasks), repository.count(session, scope, status=status)
+    artifacts = _artifacts(session, scope.tenant_id, tasks)
+    return [ListedRecord(task, artifacts.get(task.id, ())) for task in tasks]
 
 
-def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Artifact:
+def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Made:
     """A finished task's stem or receipt; raises TaskNotFound, TaskNotFinished, StemNotFound."""
     found = record(session, scope, task_id)
     if found.task.status not in FINISHED:
@@ -159,16 +192,31 @@ def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
         repository.ask_to_cancel(session, scope, task.id)
 
 
+def cancel_all(wiring: Wiring, session: Session, scope: Scope) -> int:
+    """End at once what somebody has under way; how many there were. A worker that holds one finds its lease gone."""
+    unfinished = repository.unfinished(session, scope)
+    for task in unfinished:
+        if task.status == "queued":
+            key = keys.task_key(task.source_name, task.id)
+            after_commit(session, partial(wiring.storage.delete, key))
+        lifecycle.cancel(session, task.id, task.status, task.attempt)
+    return len(unfinished)
+
+
 def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
     """A new task for the same song, model and options; raises TaskNotFinished, TaskFinished, CreditsExhausted."""
     with wiring.database.write() as session:
+        admitted = limits.admit(session, wiring.settings, scope)
         old = record(session, scope, task_id)
         if old.task.status not in FINISHED:
             raise TaskNotFinished(f"The task is {old.task.status}: there is nothing to repeat yet.")
         if old.task.status == "completed":
             raise TaskFinished("The task is completed: there is nothing to repeat.")
+        limits.use_storage(session, admitted, 0)
+        limits.use_audio(session, admitted, old.task.seconds)
         song = uploads.keep(session, scope, old.task.upload_id)
         task = _create(wiring, session, scope, song, old.step.model, options(wiring, old.step), retry_of=old.task.id)
+        webhooks.pass_on(session, old.task, task)
         after_commit(session, wiring.bell.ring)
         return task
 
@@ -196,7 +244,10 @@ def waiting(wiring: Wiring, session: Session, record: TaskRecord) -> tuple[int |
         speed = line.speeds(session).of(model)
         return None, task.seconds * (1 - task.progress) / speed if speed else None
     if task.status == "queued":
-        return line.forecast(session, task, model, wiring.settings.queue.plans, wiring.settings.worker.slots)
+        settings = wiring.settings
+        return line.forecast(
+            session, task, model, settings.queue.plans, settings.worker.slots, settings.tenant.concurrent_tasks
+        )
     return None, None
 
 
@@ -243,6 +294,5 @@ def _create(
         ),
     )
     credit.hold(session, scope.tenant_id, scope.user_id, price, task.id)
-    webhooks.credits_spent(session, scope.tenant_id, price)
     lifecycle.record_queued(session, task)
     return task

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from backend.auth import link
 from backend.credit import service as credit
-from backend.models import Artifact
 from backend.task import service
+from backend.task.listed import Made
 from backend.task.schemas import HistoryRow, OptionsView, Stem, TaskView
-from backend.task.service import TaskRecord
+from backend.task.service import ListedRecord, TaskRecord
+from backend.way_in import WayIn
 from backend.wiring import Wiring
 
 PREFIX = "/api/v1"
 
 
-def task_view(wiring: Wiring, session: Session, record: TaskRecord) -> TaskView:
+def task_view(wiring: Wiring, session: Session, record: TaskRecord, way_in: WayIn) -> TaskView:
+    """`way_in`: of who looks; its links are good as long as it is."""
     task = record.task
     position, eta = service.waiting(wiring, session, record)
-    stems = _stems(wiring, record)
-    owner = owner_of(task.tenant_id, task.user_id)
-    archive = link.sign(wiring.settings.auth, f"{PREFIX}/tasks/{task.id}/archive", owner) if stems else None
+    stems = _stems(wiring, task.id, record.artifacts, way_in)
+    archive = link.sign(wiring.settings.auth, f"{PREFIX}/tasks/{task.id}/archive", way_in) if stems else None
     return TaskView(
         task_id=task.id,
         status=task.status,
@@ -48,18 +50,18 @@ def task_view(wiring: Wiring, session: Session, record: TaskRecord) -> TaskView:
     )
 
 
-def history_row(wiring: Wiring, record: TaskRecord) -> HistoryRow:
+def history_row(wiring: Wiring, record: ListedRecord, way_in: WayIn) -> HistoryRow:
     task = record.task
-    stems = _stems(wiring, record)
+    stems = _stems(wiring, task.id, record.artifacts, way_in)
     paths = {stem.name: stem.path for stem in stems}
     return HistoryRow(
         task_id=task.id,
         status=task.status,
-        original_file_path=wiring.storage.shown(record.source_key),
+        original_file_path=wiring.storage.shown(task.source_key),
         vocal_path=paths.get("vocals"),
         music_path=paths.get("accompaniment"),
         filename=task.source_name,
-        model=record.step.model,
+        model=task.model,
         duration=task.seconds,
         credits=credit.shown(task.price),
         created_at=task.created_at,
@@ -69,21 +71,17 @@ def history_row(wiring: Wiring, record: TaskRecord) -> HistoryRow:
     )
 
 
-def owner_of(tenant_id: UUID, user_id: UUID) -> str:
-    return f"{tenant_id}.{user_id}"
+def _stems(wiring: Wiring, task_id: UUID, artifacts: Sequence[Made], way_in: WayIn) -> list[Stem]:
+    return [_stem(wiring, task_id, artifact, way_in) for artifact in artifacts if artifact.kind == "stem"]
 
 
-def _stems(wiring: Wiring, record: TaskRecord) -> list[Stem]:
-    return [_stem(wiring, record, artifact) for artifact in record.artifacts if artifact.kind == "stem"]
-
-
-def _stem(wiring: Wiring, record: TaskRecord, artifact: Artifact) -> Stem:
-    path = f"{PREFIX}/tasks/{record.task.id}/stems/{artifact.name}"
+def _stem(wiring: Wiring, task_id: UUID, artifact: Made, way_in: WayIn) -> Stem:
+    path = f"{PREFIX}/tasks/{task_id}/stems/{artifact.name}"
     return Stem(
         name=artifact.name,
         path=wiring.storage.shown(artifact.storage_key),
         media_type=artifact.media_type,
         size=artifact.size,
         sha256=artifact.sha256,
-        url=link.sign(wiring.settings.auth, path, owner_of(record.task.tenant_id, record.task.user_id)),
+        url=link.sign(wiring.settings.auth, path, way_in),
     )

@@ -7,11 +7,12 @@ from sqlalchemy.orm import Session
 
 from backend.clock import database_now
 from backend.models import Ticket
-from backend.tenant.scope import Scope, serves_every_tenant
+from backend.tenant.scope import serves_every_tenant
+from backend.way_in import WayIn
 
 
-def add(session: Session, scope: Scope, task_id: UUID, sha256: str, seconds: int) -> None:
-    ticket = Ticket(sha256=sha256, tenant_id=scope.tenant_id, user_id=scope.user_id, task_id=task_id)
+def add(session: Session, way_in: WayIn, task_id: UUID, sha256: str, seconds: int) -> None:
+    ticket = Ticket(sha256=sha256, tenant_id=way_in.tenant_id, user_id=way_in.user_id, task_id=task_id)
     ticket.expires_at = database_now(seconds)
     session.add(ticket)
     session.flush()

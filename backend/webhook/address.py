@@ -50,7 +50,7 @@ def check_url(settings: Webhook, text: str) -> httpx.URL:
     """What can be told without asking a name server; raises WebhookUrlRefused."""
     try:
         url = httpx.URL(text)
-        port = url.port
+        port, host = url.port, url.host  # a name like xn--x is taken apart only now
     except (httpx.InvalidURL, ValueError):
         raise WebhookUrlRefused("This is no URL.") from None
     if url.scheme != "https" and not (url.scheme == "http" and settings.insecure):
@@ -59,7 +59,7 @@ def check_url(settings: Webhook, text: str) -> httpx.URL:
         raise WebhookUrlRefused("The URL names no server.")
     if url.userinfo or url.fragment:
         raise WebhookUrlRefused("The URL may hold neither a password nor a fragment.")
-    address = literal(url.host)
+    address = literal(host)
     if address is not None and not permitted(address, networks(settings)):
         raise WebhookUrlRefused("The URL points at an address that is not on the Internet.")
     return url

@@ -5,8 +5,9 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from starlette.convertors import StringConvertor, register_url_convertor
 
-from backend.auth.caller import AdminCaller
+from backend.auth.role import TenantAdmin
 from backend.credit.service import shown
 from backend.errors import describes
 from backend.identity import PathId
@@ -14,7 +15,7 @@ from backend.models import Webhook, WebhookAttempt, WebhookDelivery
 from backend.models.webhook_delivery import DeliveryStatus
 from backend.paging import one_page
 from backend.sessions import Reading, WiringOf, Writing
-from backend.webhook import service
+from backend.webhook import alert, service
 from backend.webhook.schemas import (
     AttemptView,
     CreditsLow,
@@ -36,8 +37,17 @@ _NOTICES = {
 }
 
 
-def _tenant(caller: AdminCaller) -> UUID:
-    service.require_manager(caller.role)
+class _WebhookId(StringConvertor):
+    """Any text but the name of the route beside it: of that one no other method is there."""
+
+    regex = "(?!credits-low$)[^/]+"
+
+
+register_url_convertor("webhook", _WebhookId())
+
+
+async def _tenant(caller: TenantAdmin) -> UUID:
+    """Webhooks hear of everybody's tasks."""
     return caller.tenant_id
 
 
@@ -47,6 +57,7 @@ ManagedTenant = Annotated[UUID, Depends(_tenant)]
 def _view(webhook: Webhook) -> WebhookView:
     return WebhookView(
         id=webhook.id,
+        task_id=webhook.task_id,
         url=webhook.url,
         events=webhook.events,
         description=webhook.description,
@@ -82,18 +93,34 @@ def _attempt_view(attempt: WebhookAttempt) -> AttemptView:
 
 
 @router.get("")
-def webhooks(tenant: ManagedTenant, session: Reading) -> list[WebhookView]:
-    """Your tenant's webhooks, oldest first. A `notice` tells of one that was switched off."""
-    return [_view(webhook) for webhook in service.every(session, tenant)]
+def webhooks(
+    tenant: ManagedTenant,
+    session: Reading,
+    task_id: Annotated[UUID | None, Query(description="The webhook that was given with this task")] = None,
+) -> list[WebhookView]:
+    """Your tenant's webhooks, oldest first. A `notice` tells of one that was switched off.
+
+    One that was given with a task is shown to who asks for it by `task_id`; its deliveries are looked at and
+    replayed as those of any other.
+    """
+    return [_view(webhook) for webhook in service.every(session, tenant, task_id)]
 
 
 @router.post("", status_code=201, responses=describes(409, 422))
-def create(body: WebhookOrder, tenant: ManagedTenant, session: Writing, wiring: WiringOf) -> NewWebhook:
+def create(body: WebhookOrder, manager: TenantAdmin, session: Writing, wiring: WiringOf) -> NewWebhook:
     """Be told of events at a URL of yours, by messages signed as standardwebhooks.com says.
 
     The answer has the secret that verifies them; it is shown this once.
     """
-    webhook = service.create(session, wiring.settings.webhook, tenant, body.url, body.events, body.description)
+    webhook = service.create(
+        session,
+        manager.actor,
+        wiring.settings.webhook,
+        manager.scope,
+        body.url,
+        body.events,
+        body.description,
+    )
     return NewWebhook(**_view(webhook).model_dump(), secret=webhook.secret)
 
 
@@ -101,44 +128,46 @@ def create(body: WebhookOrder, tenant: ManagedTenant, session: Writing, wiring: 
 @router.get("/credits-low")
 def credits_low(tenant: ManagedTenant, session: Reading) -> CreditsLow:
     """Below how many credits your webhooks hear `credits.low`."""
-    below = service.alert_below(session, tenant)
+    below = alert.below(session, tenant)
     return CreditsLow(below=None if below is None else shown(below))
 
 
 @router.put("/credits-low", responses=describes(422))
-def set_credits_low(body: CreditsLow, tenant: ManagedTenant, session: Writing) -> CreditsLow:
+def set_credits_low(body: CreditsLow, manager: TenantAdmin, session: Writing) -> CreditsLow:
     """Say below how many credits; told once each time they fall below it."""
-    service.set_alert(session, tenant, None if body.below is None else round(body.below * 1_000))
+    alert.set_below(
+        session, manager.actor, manager.tenant_id, None if body.below is None else round(body.below * 1_000)
+    )
     return body
 
 
-@router.get("/{webhook_id}", responses=describes(404))
+@router.get("/{webhook_id:webhook}", responses=describes(404))
 def webhook(webhook_id: PathId, tenant: ManagedTenant, session: Reading) -> WebhookView:
     """One webhook, without its secret."""
     return _view(service.get(session, tenant, webhook_id))
 
 
-@router.patch("/{webhook_id}", responses=describes(404, 422))
+@router.patch("/{webhook_id:webhook}", responses=describes(404, 422))
 def change(
-    webhook_id: PathId, body: WebhookChange, tenant: ManagedTenant, session: Writing, wiring: WiringOf
+    webhook_id: PathId, body: WebhookChange, manager: TenantAdmin, session: Writing, wiring: WiringOf
 ) -> WebhookView:
     """Change it, switch it off, or on again after it was switched off."""
-    webhook = service.get(session, tenant, webhook_id, lock=True)
-    service.change(session, wiring.settings.webhook, webhook, **body.model_dump())
+    webhook = service.get(session, manager.tenant_id, webhook_id, lock=True)
+    service.change(session, manager.actor, wiring.settings.webhook, webhook, **body.model_dump())
     return _view(webhook)
 
 
-@router.delete("/{webhook_id}", status_code=204, responses=describes(404))
-def delete(webhook_id: PathId, tenant: ManagedTenant, session: Writing) -> None:
+@router.delete("/{webhook_id:webhook}", status_code=204, responses=describes(404))
+def delete(webhook_id: PathId, manager: TenantAdmin, session: Writing) -> None:
     """Remove it with its deliveries and their log."""
-    service.delete(session, tenant, webhook_id)
+    service.delete(session, manager.actor, manager.tenant_id, webhook_id)
 
 
 @router.post("/{webhook_id}/secret", responses=describes(404))
-def rotate(webhook_id: PathId, tenant: ManagedTenant, session: Writing, wiring: WiringOf) -> NewSecret:
+def rotate(webhook_id: PathId, manager: TenantAdmin, session: Writing, wiring: WiringOf) -> NewSecret:
     """A new secret. For a day messages are signed with the old one too, so that none is refused meanwhile."""
-    webhook = service.get(session, tenant, webhook_id, lock=True)
-    secret, until = service.rotate(session, wiring.settings.webhook, webhook)
+    webhook = service.get(session, manager.tenant_id, webhook_id, lock=True)
+    secret, until = service.rotate(session, manager.actor, wiring.settings.webhook, webhook)
     return NewSecret(secret=secret, previous_until=until)
 
 

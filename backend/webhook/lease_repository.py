@@ -1,17 +1,19 @@
-"""Deliveries as the workers see them: whose they are does not matter here.
+"""Deliveries, and alerts of credits, as the workers see them: whose they are does not matter here.
 
 Results are written by one statement guarded by the attempt's number: who comes late changes nothing.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from backend.clock import database_now
-from backend.models import Webhook, WebhookAttempt, WebhookDelivery
+from backend.models import Account, CreditAlert, Task, Webhook, WebhookAttempt, WebhookDelivery
 from backend.tenant.scope import serves_every_tenant
 
 PER_TENANT = 4
@@ -137,7 +139,45 @@ def switch_off(session: Session, webhook_id: UUID, reason: str, *, failing_secon
 
 @serves_every_tenant
 def forget_old(session: Session, seconds: float) -> None:
+    """Old deliveries, and webhooks of single tasks that are over and have none left."""
     session.execute(delete(WebhookDelivery).where(WebhookDelivery.created_at < database_now(-seconds)))
+    deliveries = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == Webhook.id)
+    tasks = select(Task.id).where(Task.id == Webhook.task_id, Task.finished_at.is_(None))
+    session.execute(
+        delete(Webhook)
+        .where(
+            Webhook.task_id.is_not(None),
+            Webhook.created_at < database_now(-seconds),
+            ~deliveries.exists(),
+            ~tasks.exists(),
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+@serves_every_tenant
+def low_credits(session: Session) -> Sequence[tuple[UUID, int, int]]:
+    """(tenant, millicredits, below how many it wants to hear): fallen and not told, or told and up again."""
+    available = func.coalesce(func.sum(Account.balance), 0)
+    statement = (
+        select(CreditAlert.tenant_id, available, CreditAlert.below)
+        .outerjoin(Account, (Account.tenant_id == CreditAlert.tenant_id) & (Account.kind == "available"))
+        .group_by(CreditAlert.tenant_id, CreditAlert.below, CreditAlert.told_at)
+        .having((available < CreditAlert.below) == CreditAlert.told_at.is_(None))
+    )
+    return [(tenant_id, int(balance), below) for tenant_id, balance, below in session.execute(statement)]
+
+
+@serves_every_tenant
+def mark_told(session: Session, tenant_id: UUID, *, low: bool) -> datetime | None:
+    """That it was told, or that it is to be told again. When; None when somebody else was faster."""
+    told = CreditAlert.told_at
+    return session.execute(
+        update(CreditAlert)
+        .where(CreditAlert.tenant_id == tenant_id, told.is_(None) if low else told.is_not(None))
+        .values(told_at=database_now() if low else None)
+        .returning(told)
+    ).scalar_one_or_none()
 
 
 _ITS_WEBHOOK = (Webhook, Webhook.id == WebhookDelivery.webhook_id)

@@ -24,23 +24,39 @@ def get(session: Session, tenant_id: UUID, webhook_id: UUID, *, lock: bool = Fal
     return session.scalars(statement.with_for_update(key_share=True) if lock else statement).one_or_none()
 
 
+def of_task(session: Session, tenant_id: UUID, task_id: UUID) -> Webhook | None:
+    """The one that was given for this task alone."""
+    return session.scalars(
+        select(Webhook).where(in_tenant(Webhook, tenant_id), Webhook.task_id == task_id)
+    ).one_or_none()
+
+
 def every(session: Session, tenant_id: UUID) -> list[Webhook]:
-    return list(session.scalars(select(Webhook).where(in_tenant(Webhook, tenant_id)).order_by(Webhook.id)))
+    """Those of the tenant, without those of single tasks."""
+    statement = select(Webhook).where(in_tenant(Webhook, tenant_id), Webhook.task_id.is_(None))
+    return list(session.scalars(statement.order_by(Webhook.id)))
 
 
 def count(session: Session, tenant_id: UUID) -> int:
-    return session.scalar(select(func.count()).select_from(Webhook).where(in_tenant(Webhook, tenant_id))) or 0
+    statement = (
+        select(func.count()).select_from(Webhook).where(in_tenant(Webhook, tenant_id), Webhook.task_id.is_(None))
+    )
+    return session.scalar(statement) or 0
 
 
-def listening(session: Session, tenant_id: UUID) -> list[Webhook]:
-    """Those that are switched on, kept from being removed until the transaction ends.
+def listening(session: Session, tenant_id: UUID, task_id: UUID | None) -> list[Webhook]:
+    """Those of the tenant and of this task that are switched on, kept from being removed until the transaction ends.
 
     Otherwise one that is removed in between would make the transaction that tells it of a task fail.
     """
     return list(
         session.scalars(
             select(Webhook)
-            .where(in_tenant(Webhook, tenant_id), Webhook.disabled_at.is_(None))
+            .where(
+                in_tenant(Webhook, tenant_id),
+                Webhook.task_id.is_(None) | (Webhook.task_id == task_id),
+                Webhook.disabled_at.is_(None),
+            )
             .order_by(Webhook.id)
             .with_for_update(read=True, key_share=True)
         )
@@ -98,9 +114,8 @@ def attempts(session: Session, tenant_id: UUID, delivery_id: UUID) -> list[Webho
     )
 
 
-def alert(session: Session, tenant_id: UUID, *, lock: bool = False) -> CreditAlert | None:
-    statement = select(CreditAlert).where(in_tenant(CreditAlert, tenant_id))
-    return session.scalars(statement.with_for_update() if lock else statement).one_or_none()
+def alert(session: Session, tenant_id: UUID) -> CreditAlert | None:
+    return session.scalars(select(CreditAlert).where(in_tenant(CreditAlert, tenant_id))).one_or_none()
 
 
 def set_alert(session: Session, tenant_id: UUID, below: int) -> None:

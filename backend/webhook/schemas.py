@@ -4,12 +4,18 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from backend.models.webhook_delivery import DeliveryStatus
 from backend.webhook.service import EVENTS, EventKind
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[!-~]+$")]
+WebhookSecret = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    ),
+]
 Description = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Events = Annotated[list[EventKind], Field(min_length=1, max_length=len(EVENTS))]
 
@@ -31,11 +37,12 @@ class WebhookChange(BaseModel):
     url: Url | None = Field(None, description="Unsaid: as it is")
     events: Events | None = Field(None, description="Unsaid: as they are")
     description: Description | None = Field(None, description="Unsaid: as it is")
-    enabled: bool | None = Field(None, description="true also sends what has waited; unsaid: as it is")
+    enabled: StrictBool | None = Field(None, description="true also sends what has waited; unsaid: as it is")
 
 
 class WebhookView(BaseModel):
     id: UUID
+    task_id: UUID | None = Field(description="Of the one task that it hears of; null: of all of the tenant's")
     url: str
     events: list[str]
     description: str

@@ -1,4 +1,4 @@
-"""Webhooks: a tenant's URLs that hear of its tasks and credits.
+"""Webhooks: a tenant's URLs that hear of its tasks and credits, and URLs that were given for one task.
 
 A message is a row for each webhook, written in the transaction of what it tells of: told if and only if it
 happened. The workers send it later (`backend.webhook.outbox`).
@@ -7,27 +7,30 @@ happened. The workers send it later (`backend.webhook.outbox`).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from backend.audit import service as audit
+from backend.audit.service import Actor
 from backend.clock import database_now, utc_now
 from backend.credit import service as credit
 from backend.identity import new_id
 from backend.models import Task, Webhook, WebhookAttempt, WebhookDelivery
 from backend.problem import Problem
 from backend.settings.webhook import Webhook as WebhookSettings
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 from backend.webhook import repository, signature
-from backend.webhook.address import check_url
+from backend.webhook.address import WebhookUrlRefused, check_url
 
 EventKind = Literal["task.completed", "task.failed", "task.cancelled", "credits.low"]
 EVENTS: tuple[EventKind, ...] = get_args(EventKind)
+OF_TASKS = tuple(event for event in EVENTS if event.startswith("task."))
 TEST = "webhook.test"
-MANAGERS = ("owner", "admin")
 
 
 class WebhookNotFound(Problem):
@@ -35,6 +38,10 @@ class WebhookNotFound(Problem):
     code = "webhook_not_found"
     detail = "There is no such webhook."
     advice = "Check the id; GET /api/v1/webhooks lists yours."
+
+
+class TaskWebhookRefused(WebhookUrlRefused):
+    field = "webhook"
 
 
 class DeliveryNotFound(Problem):
@@ -65,51 +72,80 @@ class TooManyWebhooks(Problem):
     advice = "Delete one that you don't need."
 
 
-class NotForMembers(Problem):
-    status = 403
-    code = "role_insufficient"
-    detail = "Only owners and admins see and change webhooks."
-    advice = "Ask an owner or admin of your tenant."
-
-
-def require_manager(role: str) -> None:
-    """Webhooks hear of everybody's tasks; raises NotForMembers."""
-    if role not in MANAGERS:
-        raise NotForMembers
-
-
 def create(
-    session: Session, settings: WebhookSettings, tenant_id: UUID, url: str, events: Iterable[str], description: str
+    session: Session,
+    actor: Actor,
+    settings: WebhookSettings,
+    scope: Scope,
+    url: str,
+    events: Collection[str],
+    description: str,
 ) -> Webhook:
-    """Raises WebhookUrlRefused, TooManyWebhooks."""
+    """Raises WebhookUrlRefused, TooManyWebhooks, MembershipEnded."""
+    tenants.require_member(session, scope)
+    tenant_id = scope.tenant_id
     check_url(settings, url)
     if repository.count(session, tenant_id) >= settings.max_per_tenant:
         raise TooManyWebhooks(f"You have {settings.max_per_tenant} webhooks, and more are not allowed.")
     webhook = Webhook(tenant_id=tenant_id, url=url, description=description, secret=signature.new_secret())
     webhook.events = _in_order(events)
     repository.add(session, webhook)
+    _record(session, actor, "webhook.made", webhook, events=webhook.events)
     return webhook
 
 
-def every(session: Session, tenant_id: UUID) -> list[Webhook]:
-    return repository.every(session, tenant_id)
+def check_task_url(settings: WebhookSettings, url: str) -> None:
+    """A URL that was given with an order; raises TaskWebhookRefused."""
+    try:
+        check_url(settings, url)
+    except WebhookUrlRefused as refused:
+        raise TaskWebhookRefused(str(refused)) from None
+
+
+def create_for_tasks(session: Session, tasks: Sequence[Task], url: str, secret: str | None) -> str:
+    """Each of these tasks, and nothing else, is told to a URL that was checked; the secret that signs.
+
+    A webhook for each task: one that fails holds up no other. They don't count as the tenant's, and go with their log.
+    """
+    secret = secret or signature.new_secret()
+    rows = [
+        Webhook(tenant_id=task.tenant_id, task_id=task.id, url=url, events=list(OF_TASKS), secret=secret)
+        for task in tasks
+    ]
+    repository.add(session, *rows)
+    return secret
+
+
+def pass_on(session: Session, old: Task, new: Task) -> None:
+    """A task that is repeated is told to the URL of the first one too, signed with the same secret."""
+    webhook = repository.of_task(session, old.tenant_id, old.id)
+    if webhook is not None:
+        create_for_tasks(session, [new], webhook.url, webhook.secret)
+
+
+def every(session: Session, tenant_id: UUID, task_id: UUID | None) -> list[Webhook]:
+    """The tenant's, or the one that was given for a task."""
+    if task_id is None:
+        return repository.every(session, tenant_id)
+    webhook = repository.of_task(session, tenant_id, task_id)
+    return [] if webhook is None else [webhook]
 
 
 def get(session: Session, tenant_id: UUID, webhook_id: UUID, *, lock: bool = False) -> Webhook:
     """Raises WebhookNotFound, for a stranger's as for none."""
-    webhook = repository.get(session, tenant_id, webhook_id, lock=lock)
-    if webhook is None:
+    if (webhook := repository.get(session, tenant_id, webhook_id, lock=lock)) is None:
         raise WebhookNotFound
     return webhook
 
 
 def change(
     session: Session,
+    actor: Actor,
     settings: WebhookSettings,
     webhook: Webhook,
     *,
     url: str | None,
-    events: Iterable[str] | None,
+    events: Collection[str] | None,
     description: str | None,
     enabled: bool | None,
 ) -> None:
@@ -126,22 +162,27 @@ def change(
     elif enabled is False and webhook.disabled_at is None:
         webhook.disabled_at, webhook.disabled_reason = utc_now(), "asked"
     session.flush()
+    _record(
+        session, actor, "webhook.changed", webhook, events=webhook.events, enabled=enabled, url_changed=url is not None
+    )
 
 
-def rotate(session: Session, settings: WebhookSettings, webhook: Webhook) -> tuple[str, datetime]:
+def rotate(session: Session, actor: Actor, settings: WebhookSettings, webhook: Webhook) -> tuple[str, datetime]:
     """A new secret, and until when the old one signs too."""
     webhook.previous_secret, webhook.secret = webhook.secret, signature.new_secret()
     webhook.previous_until = database_now(settings.rotation_seconds)
     session.flush()
     session.refresh(webhook, ["previous_until"])
     assert webhook.previous_until is not None
+    _record(session, actor, "webhook.secret_rotated", webhook)
     return webhook.secret, webhook.previous_until
 
 
-def delete(session: Session, tenant_id: UUID, webhook_id: UUID) -> None:
+def delete(session: Session, actor: Actor, tenant_id: UUID, webhook_id: UUID) -> None:
     """Raises WebhookNotFound."""
     if not repository.remove(session, tenant_id, webhook_id):
         raise WebhookNotFound
+    audit.record(session, actor, "webhook.removed", tenant_id=tenant_id, target=webhook_id)
 
 
 def forget_tenant(session: Session, tenant_id: UUID) -> None:
@@ -160,8 +201,7 @@ def delivery(
     session: Session, tenant_id: UUID, webhook_id: UUID, delivery_id: UUID
 ) -> tuple[WebhookDelivery, list[WebhookAttempt]]:
     """With what became of each attempt; raises DeliveryNotFound."""
-    found = repository.delivery(session, tenant_id, webhook_id, delivery_id)
-    if found is None:
+    if (found := repository.delivery(session, tenant_id, webhook_id, delivery_id)) is None:
         raise DeliveryNotFound
     return found, repository.attempts(session, tenant_id, found.id)
 
@@ -208,42 +248,14 @@ def task_finished(session: Session, task: Task) -> None:
         "created_at": _text(task.created_at),
         "finished_at": _text(task.finished_at),
     }
-    _announce(session, task.tenant_id, f"task.{task.status}", task.finished_at, data)
+    announce(session, task.tenant_id, f"task.{task.status}", task.finished_at, data, task.id)
 
 
-def credits_spent(session: Session, tenant_id: UUID, amount: int) -> None:
-    """Called after `amount` left the tenant's available credits, in the same transaction."""
-    alert = repository.alert(session, tenant_id)
-    if alert is None:
-        return
-    # Locked, then counted: of two people who spend at once, the second sees what the first has left.
-    alert = repository.alert(session, tenant_id, lock=True)
-    available, _ = credit.balance(session, Scope(tenant_id, None))
-    if alert is None or available >= alert.below:
-        return
-    if alert.told_at is not None and available + amount < alert.below:
-        return
-    alert.told_at = utc_now()
-    data = {"credits": credit.shown(available), "below": credit.shown(alert.below)}
-    _announce(session, tenant_id, "credits.low", alert.told_at, data)
-
-
-def alert_below(session: Session, tenant_id: UUID) -> int | None:
-    """Millicredits below which `credits.low` is sent."""
-    alert = repository.alert(session, tenant_id)
-    return alert.below if alert else None
-
-
-def set_alert(session: Session, tenant_id: UUID, below: int | None) -> None:
-    """From now on: told anew even when they were below the old limit."""
-    if below is None:
-        repository.remove_alert(session, tenant_id)
-    else:
-        repository.set_alert(session, tenant_id, below)
-
-
-def _announce(session: Session, tenant_id: UUID, kind: str, at: datetime, data: dict[str, Any]) -> None:
-    webhooks = [webhook for webhook in repository.listening(session, tenant_id) if kind in webhook.events]
+def announce(
+    session: Session, tenant_id: UUID, kind: str, at: datetime, data: dict[str, Any], task_id: UUID | None = None
+) -> None:
+    """A message for every webhook of the tenant, and of this task, that wants to hear of it."""
+    webhooks = [webhook for webhook in repository.listening(session, tenant_id, task_id) if kind in webhook.events]
     _send(session, webhooks, kind, at, data)
 
 
@@ -267,9 +279,12 @@ def _send(
     return rows
 
 
-def _in_order(events: Iterable[str]) -> list[str]:
-    wanted = set(events)
-    return [event for event in EVENTS if event in wanted]
+def _record(session: Session, actor: Actor, action: str, webhook: Webhook, **after: Any) -> None:
+    audit.record(session, actor, action, tenant_id=webhook.tenant_id, target=webhook.id, after=after or None)
+
+
+def _in_order(events: Collection[str]) -> list[str]:
+    return [event for event in EVENTS if event in events]
 
 
 def _text(at: datetime) -> str:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from backend.auth.schemas import DEMO
 from tests.client.conftest import HASTY
 from tests.client.faulty_way import FaultyWay, refuse
 from tests.service import InProcess, Person
@@ -60,6 +59,17 @@ def test_a_song_becomes_stems(client: Client, demo: Person, warmup: Path, tmp_pa
     assert demo.money() == (9, 0)
 
 
+def test_an_order_may_bring_a_webhook(client: Client, warmup: Path) -> None:
+    song = client.upload(warmup)
+    ordered = client.submit(song, webhook="https://example.com/hook")
+    assert (ordered.webhook_secret or "").startswith("whsec_")
+    own = f"whsec_{'A' * 32}"
+    assert client.submit(song, webhook="https://example.com/hook", webhook_secret=own).webhook_secret == own
+    with pytest.raises(Refused, match="https"):
+        client.submit(song, webhook="http://example.com/hook")
+    assert client.submit(song).webhook_secret is None
+
+
 @pytest.mark.usefixtures("working")
 def test_and_the_same_without_blocking(way: FaultyWay, demo: Person, warmup: Path, tmp_path: Path) -> None:
     told: list[Progress] = []
@@ -77,18 +87,6 @@ def test_and_the_same_without_blocking(way: FaultyWay, demo: Person, warmup: Pat
     check(result, told)
     assert len(listed) == 2
     assert listed[1] == result.task.id
-
-
-def test_it_logs_in_and_does_so_again_when_its_token_expires(service: InProcess, way: FaultyWay) -> None:
-    with Client(way.url, email=DEMO["email"], password=DEMO["password"], patience=HASTY) as client:
-        assert client.credits().balance == 10
-        way.on("GET .*/credits", refuse(401))
-        assert client.credits().balance == 10
-        assert way.count("POST .*/login") == 2
-        way.on("GET .*/credits", refuse(401), refuse(401))
-        with pytest.raises(NotAllowed):
-            client.credits()
-    assert way.count("POST .*/login") == 3
 
 
 def test_address_and_key_are_read_from_the_environment(demo: Person, monkeypatch: pytest.MonkeyPatch) -> None:

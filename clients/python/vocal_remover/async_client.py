@@ -10,7 +10,7 @@ import httpx
 
 from vocal_remover import flows
 from vocal_remover.calls import Caller
-from vocal_remover.effects import Close, Do, Effect, Flow, Open, Sleep, Take
+from vocal_remover.effects import Alone, Close, Do, Effect, Flow, Open, Sleep, Take
 from vocal_remover.patience import Patience
 from vocal_remover.records import Credits, Listener, Ordered, Result, Task, Upload, Wishes
 from vocal_remover.waiting import look
@@ -33,6 +33,7 @@ class AsyncClient:
     ) -> None:
         self._caller = Caller(base_url, key, email, password, patience or Patience())
         self._http = httpx.AsyncClient(transport=transport, limits=httpx.Limits(max_connections=None))
+        self._alone = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,27 +96,31 @@ class AsyncClient:
         return await self._run(flows.credit(self._caller))
 
     async def _run(self, flow: Flow[T]) -> T:
-        async with aclosing(_Runner(self._http)) as runner:
-            step: Callable[[Any], Effect] = flow.send
-            given: Any = None
-            while True:
-                try:
-                    effect = step(given)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                try:
-                    step, given = flow.send, await runner.do(effect)
-                except BaseException as error:
-                    step, given = flow.throw, error
+        async with aclosing(_Runner(self._http, self._alone)) as runner:
+            return await runner.run(flow)
 
 
 class _Runner:
     """Does what one flow asks for."""
 
-    def __init__(self, http: httpx.AsyncClient) -> None:
+    def __init__(self, http: httpx.AsyncClient, alone: asyncio.Lock) -> None:
         self._http = http
+        self._alone = alone
         self._open: dict[httpx.Response, AsyncIterator[bytes]] = {}
+
+    async def run(self, flow: Flow[T]) -> T:
+        step: Callable[[Any], Effect] = flow.send
+        given: Any = None
+        while True:
+            try:
+                effect = step(given)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                step, given = flow.send, await self.do(effect)
+            except BaseException as error:
+                step, given = flow.throw, error
 
     async def do(self, effect: Effect) -> Any:
         match effect:
@@ -134,6 +139,9 @@ class _Runner:
                 return await asyncio.sleep(seconds)
             case Do(work):
                 return await asyncio.to_thread(work)
+            case Alone(flow):
+                async with self._alone:
+                    return await self.run(flow)
 
     async def aclose(self) -> None:
         for response in list(self._open):

@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import httpx
 
-from vocal_remover.effects import Flow, Open, Sleep
-from vocal_remover.errors import Busy, NotConfigured, Refused, Unreachable, Unreadable, refusal
+from vocal_remover.effects import Alone, Flow, Open, Sleep
+from vocal_remover.errors import Busy, NotAllowed, NotConfigured, Refused, Unreachable, Unreadable, refusal
 from vocal_remover.patience import Patience
 
 API = "/api/v1"
@@ -63,6 +63,7 @@ class Caller:
                 "VOCAL_REMOVER_EMAIL and VOCAL_REMOVER_PASSWORD."
             )
         self._token = self._key
+        self._refresh_token: str | None = None
 
     def ask(self, call: Call) -> Flow[Any]:
         """The JSON of the answer; raises Refused, Unreachable, Unreadable."""
@@ -74,7 +75,7 @@ class Caller:
         failures, renewed = 0, False
         while True:
             if self._token is None and not call.login:
-                yield from self._login()
+                yield Alone(self._log_in(None))
             token = self._token
             asked = None
             try:
@@ -90,9 +91,8 @@ class Caller:
                     return response
                 failure = refusal(response.status_code, response.headers, _body(response))
                 if response.status_code == 401 and self._key is None and not call.login and not renewed:
-                    renewed = True  # the token of a long day has expired: logging in again is worth one attempt
-                    if self._token == token:
-                        self._token = None
+                    renewed = True  # it has expired: another is worth one attempt
+                    yield Alone(self._log_in(token))
                     continue
                 asked = failure.retry_after
                 told = asked is not None and response.status_code in NOTHING_DONE
@@ -103,12 +103,24 @@ class Caller:
                 raise failure
             yield Sleep(wait)
 
-    def _login(self) -> Flow[None]:
-        call = Call("POST", ("login",), json={"email": self._email, "password": self._password}, login=True)
-        answer = yield from self.ask(call)
+    def _log_in(self, refused: str | None) -> Flow[None]:
+        """A token in place of one that was refused, unless somebody got one meanwhile; by password as a last resort."""
+        if self._token != refused:
+            return
+        if self._refresh_token is not None:
+            try:
+                return self._keep((yield from self._enter("refresh", {"refresh_token": self._refresh_token})))
+            except NotAllowed:
+                self._refresh_token = None  # that login has ended
+        self._keep((yield from self._enter("login", {"email": self._email, "password": self._password})))
+
+    def _enter(self, route: str, body: dict[str, Any]) -> Flow[Any]:
+        return (yield from self.ask(Call("POST", (route,), json=body, login=True)))
+
+    def _keep(self, answer: Any) -> None:
         if not isinstance(answer, dict) or not isinstance(answer.get("access_token"), str):
             raise Unreadable("The answer to the login has no token.")
-        self._token = answer["access_token"]
+        self._token, self._refresh_token = answer["access_token"], answer.get("refresh_token")
 
     def _request(self, call: Call) -> httpx.Request:
         path = "/".join(quote(part, safe="") for part in call.path)

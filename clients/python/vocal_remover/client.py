@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -10,7 +11,7 @@ import httpx
 
 from vocal_remover import flows
 from vocal_remover.calls import Caller
-from vocal_remover.effects import Close, Do, Effect, Flow, Open, Sleep, Take
+from vocal_remover.effects import Alone, Close, Do, Effect, Flow, Open, Sleep, Take
 from vocal_remover.patience import Patience
 from vocal_remover.records import Credits, Listener, Ordered, Result, Task, Upload, Wishes
 from vocal_remover.waiting import look
@@ -38,6 +39,7 @@ class Client:
     ) -> None:
         self._caller = Caller(base_url, key, email, password, patience or Patience())
         self._http = httpx.Client(transport=transport, limits=httpx.Limits(max_connections=None))
+        self._alone = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -110,27 +112,31 @@ class Client:
         return self._run(flows.credit(self._caller))
 
     def _run(self, flow: Flow[T]) -> T:
-        with closing(_Runner(self._http)) as runner:
-            step: Callable[[Any], Effect] = flow.send
-            given: Any = None
-            while True:
-                try:
-                    effect = step(given)
-                except StopIteration as end:
-                    result: T = end.value
-                    return result
-                try:
-                    step, given = flow.send, runner.do(effect)
-                except BaseException as error:
-                    step, given = flow.throw, error
+        with closing(_Runner(self._http, self._alone)) as runner:
+            return runner.run(flow)
 
 
 class _Runner:
     """Does what one flow asks for."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx.Client, alone: threading.Lock) -> None:
         self._http = http
+        self._alone = alone
         self._open: dict[httpx.Response, Iterator[bytes]] = {}
+
+    def run(self, flow: Flow[T]) -> T:
+        step: Callable[[Any], Effect] = flow.send
+        given: Any = None
+        while True:
+            try:
+                effect = step(given)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                step, given = flow.send, self.do(effect)
+            except BaseException as error:
+                step, given = flow.throw, error
 
     def do(self, effect: Effect) -> Any:
         match effect:
@@ -149,6 +155,9 @@ class _Runner:
                 return time.sleep(seconds)
             case Do(work):
                 return work()
+            case Alone(flow):
+                with self._alone:
+                    return self.run(flow)
 
     def close(self) -> None:
         for response in list(self._open):

@@ -1,6 +1,6 @@
 """What a flow asks its client to do. A flow is a generator: it yields one of these and is sent the outcome.
 
-So the order of things is written once, and each client only knows how to do five things, with or without `await`.
+So the order of things is written once, and each client only knows how to do six things, with or without `await`.
 """
 
 from __future__ import annotations
@@ -49,5 +49,12 @@ class Do:
     work: Callable[[], Any]
 
 
-Effect: TypeAlias = Open | Take | Close | Sleep | Do
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """Run a flow while no other of the same client that asks for this is run; gives what it returns."""
+
+    flow: Flow[Any]
+
+
+Effect: TypeAlias = Open | Take | Close | Sleep | Do | Alone
 Flow: TypeAlias = Generator[Effect, Any, T]

@@ -29,6 +29,9 @@ class Wishes(TypedDict, total=False):
     duration: float | None
     high_frequencies: Literal["zeros", "average", "mixture"]
     gain_db: float
+    webhook: str | None
+    """An https URL that is told when the task ends; `Ordered.webhook_secret` verifies its messages."""
+    webhook_secret: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +96,12 @@ class Ordered:
     model: str
     price: float
     """Credits put aside."""
+    webhook_secret: str | None
+    """Verifies what the order's webhook is told (standardwebhooks.com)."""
 
     @classmethod
     def of(cls, body: Json) -> Self:
-        return cls(str(body["task_id"]), body["status"], body["model"], body["price"])
+        return cls(str(body["task_id"]), body["status"], body["model"], body["price"], body.get("webhook_secret"))
 
 
 @dataclass(frozen=True, slots=True)
