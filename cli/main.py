@@ -15,6 +15,7 @@ MODULES = {
     "models": "Models and their weights.",
     "ledger": "The credits' ledger.",
     "users": "Accounts.",
+    "admin": "Tenants, people, limits, settings and the audit log, for operators.",
 }
 """Commands that are modules of their own, by what the list of commands says of them."""
 NAMES = {"users": "people"}

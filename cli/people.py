@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
+from backend.admin import service as admin
+from backend.audit.service import COMMAND
 from backend.auth import service as auth
 from backend.auth.password import hash_password
-from backend.db import Database
-from backend.problem import Problem
+from backend.setting import service as running
 from backend.settings import Settings
+from backend.tenant.limits import TenantUnknown
 from backend.user import service as users
+from cli.session import writing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -29,38 +29,32 @@ def add(
 ) -> None:
     """Make an account with a tenant of its own."""
     hashed = hash_password(password)
-    try:
-        with _writing() as session:
-            users.create(session, email, hashed, granted=round(credits * 1000))
-    except Problem as error:
-        _refuse(error)
+    with writing() as session:
+        users.create(session, email, hashed, granted=round(credits * 1000))
     typer.echo(f"{email} can log in and has {credits:g} credits.")
 
 
 @app.command()
 def grant(email: str, credits: Credits = 10, reason: str = "granted by the operator") -> None:
     """Give somebody credits."""
-    try:
-        with _writing() as session:
-            users.grant(session, email, round(credits * 1000), reason)
-    except Problem as error:
-        _refuse(error)
+    with writing() as session:
+        users.grant(session, email, round(credits * 1000), reason)
     typer.echo(f"{email} got {credits:g} credits.")
 
 
 @app.command()
 def plan(email: str, plan: str) -> None:
     """Put somebody's tenant on a plan: how many turns it has in the queue (see VR_QUEUE__PLANS)."""
-    plans = Settings().queue.plans
-    if plan not in plans:
-        typer.echo(f"There is no plan {plan!r}; VR_QUEUE__PLANS names {', '.join(plans)}.", err=True)
-        raise typer.Exit(1)
-    try:
-        with _writing() as session:
-            users.set_plan(session, email, plan)
-    except Problem as error:
-        _refuse(error)
-    typer.echo(f"{email} is on the plan {plan}: {plans[plan]} in each round.")
+    with writing() as session:
+        settings = running.effective(Settings(), running.stored(session))
+        user = users.by_email(session, email)
+        if user is None:
+            raise users.UnknownUser
+        tenant_id = users.home_tenant(session, user.id)
+        if tenant_id is None:
+            raise TenantUnknown
+        admin.set_plan(session, settings, COMMAND, tenant_id, plan)
+    typer.echo(f"{email} is on the plan {plan}: {settings.queue.plans[plan]} in each round.")
 
 
 @app.command()
@@ -69,7 +63,7 @@ def invite(
     days: Annotated[float, typer.Option(help="How long it is good.", min=0.01)] = 14,
 ) -> None:
     """Print a code with which one person may register (see VR_AUTH__INVITATION_ONLY)."""
-    with _writing() as session:
+    with writing() as session:
         code = users.invite(session, email, days)
     typer.echo(code)
 
@@ -77,27 +71,9 @@ def invite(
 @app.command()
 def logout(email: str, keys: Annotated[bool, typer.Option(help="Revoke API keys as well.")] = False) -> None:
     """End every login of a person, at once."""
-    try:
-        with _writing() as session:
-            found = users.by_email(session, email)
-            if found is None:
-                raise users.UnknownUser
-            auth.logout_everywhere(session, found.id, also_keys=keys)
-    except Problem as error:
-        _refuse(error)
+    with writing() as session:
+        found = users.by_email(session, email)
+        if found is None:
+            raise users.UnknownUser
+        auth.end_logins(session, COMMAND, users.home_tenant(session, found.id), found.id, also_keys=keys)
     typer.echo(f"{email} is logged out everywhere.")
-
-
-@contextmanager
-def _writing() -> Iterator[Session]:
-    database = Database(Settings())
-    try:
-        with database.write() as session:
-            yield session
-    finally:
-        database.dispose()
-
-
-def _refuse(error: Problem) -> None:
-    typer.echo(f"{error} {error.advice}", err=True)
-    raise typer.Exit(1) from error

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from backend.settings import Settings, UnsafeSettings
 from backend.worker.service import worker_name
 from cli.logs import configure
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 SUPERVISOR = "VR_SUPERVISOR_PID"
 GRACE_SECONDS = 5
@@ -22,9 +26,17 @@ def serve_api() -> None:
     import uvicorn
 
     settings = _safe_settings()
+    processes = settings.server.processes
+    if processes > 1 and settings.limit.storage == "memory://":
+        sys.exit(
+            f"VR_SERVER__PROCESSES is {processes}, and limits would count in each process by itself: "
+            "set VR_LIMIT__STORAGE to sqlite:// or redis://…, which processes share."
+        )
     _end_with_supervisor()
     uvicorn.run(
-        "backend.app:app",
+        "backend.app:app" if processes == 1 else "cli.serve:one_of_several",
+        factory=processes > 1,
+        workers=processes,
         host=settings.server.host,
         port=settings.server.port,
         proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
@@ -33,6 +45,17 @@ def serve_api() -> None:
         log_config=None,
         server_header=False,
     )
+
+
+def one_of_several() -> FastAPI:
+    """What each of several API processes serves; they end with the one that started them."""
+    configure(Settings())
+    parent = multiprocessing.parent_process()
+    assert parent is not None and parent.pid is not None
+    _end_with(parent.pid)
+    from backend.app import app
+
+    return app
 
 
 def serve_worker() -> None:
@@ -79,11 +102,13 @@ def _only_one(settings: Settings) -> TextIO:
 def _end_with_supervisor() -> None:
     """When the supervisor is killed, end too: it would find our port taken when it is started again."""
     supervisor = int(os.environ.get(SUPERVISOR, "0"))
-    if not supervisor:
-        return
+    if supervisor:
+        _end_with(supervisor)
 
+
+def _end_with(parent: int) -> None:
     def watch() -> None:
-        while os.getppid() == supervisor:
+        while os.getppid() == parent:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -1,0 +1,93 @@
+"""An operator acts as somebody else: for a while, for a reason, and seen by the person's tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from jose import jwt
+from sqlalchemy import select, update
+
+from backend.clock import database_now
+from backend.models import AuditEntry, LoginSession
+from tests.operators import operator, send, user_id
+from tests.service import InProcess, Person
+
+REASON = "asked us to look at a failed task"
+
+
+@pytest.fixture
+def chief(service: InProcess) -> Person:
+    return operator(service)
+
+
+def act_as(service: InProcess, chief: Person, person: Person, **more: Any) -> Person:
+    answer = chief.post(f"/admin/users/{user_id(service, person)}/impersonate", {"reason": REASON, **more})
+    assert answer.status_code == 201, answer.text
+    assert set(answer.json()) == {"access_token", "token_type", "expires_in"}, "no refresh token"
+    return Person(service.client, person.email, answer.json()["access_token"])
+
+
+def test_the_token_says_who_acts_and_the_log_who_did(service: InProcess, demo: Person, chief: Person) -> None:
+    acting = act_as(service, chief, demo, minutes=5)
+    claims = jwt.get_unverified_claims(acting.token)
+    assert claims["sub"] == str(user_id(service, demo))
+    assert claims["act"] == {"sub": str(user_id(service, chief))}
+    assert claims["exp"] - claims["iat"] == 300
+    assert (acting.get("/me").json()["impersonated"], demo.get("/me").json()["impersonated"]) == (True, False)
+    assert send(acting, "PUT", "/webhooks/credits-low", {"below": 1}).status_code == 200
+    with service.wiring.database.read() as session:
+        entry = session.scalars(select(AuditEntry).where(AuditEntry.action == "credits_low.changed")).one()
+    assert (entry.actor_id, entry.acting_as) == (user_id(service, chief), user_id(service, demo))
+    did, began = demo.get("/tenant/audit?limit=2").json()
+    assert (began["action"], began["reason"], began["by"]) == ("user.impersonated", REASON, "operator")
+    assert (did["by"], did["address"]) == ("operator", None)
+
+
+def test_what_stays_the_person_s_own(service: InProcess, demo: Person, chief: Person) -> None:
+    key = demo.post("/keys", {"name": "x", "scopes": ["read"]}).json()["id"]
+    acting = act_as(service, chief, demo)
+    closed: list[tuple[str, str, Any]] = [
+        ("POST", "/password", {"current_password": "password123", "new_password": "another password"}),
+        ("POST", "/keys", {"name": "x", "scopes": ["read"]}),
+        ("DELETE", f"/keys/{key}", None),
+        ("POST", "/logout/everywhere", None),
+        ("POST", "/email/verification", None),
+        ("GET", "/admin/overview", None),
+        ("POST", f"/admin/users/{uuid4()}/impersonate", {"reason": REASON}),
+    ]
+    for method, path, body in closed:
+        answer = send(acting, method, path, body)
+        assert (answer.status_code, answer.json()["code"]) == (403, "not_while_impersonating"), path
+    assert len(demo.get("/keys").json()) == 1
+
+
+def test_it_ends(service: InProcess, demo: Person, chief: Person) -> None:
+    by_logout, by_time, by_operator = (act_as(service, chief, demo) for _ in range(3))
+    assert by_logout.post("/logout").status_code == 204
+    assert by_logout.get("/me").status_code == 401
+    with service.wiring.database.write() as session:
+        sid = jwt.get_unverified_claims(by_time.token)["sid"]
+        ids = {str(row): row for row in session.scalars(select(LoginSession.id))}
+        session.execute(update(LoginSession).where(LoginSession.id == ids[sid]).values(expires_at=database_now(-1)))
+    assert by_time.get("/me").status_code == 401
+    assert by_operator.get("/me").status_code == 200
+    chief.post("/logout/everywhere")
+    assert by_operator.get("/me").status_code == 401, "who is out acts as nobody"
+    assert demo.get("/me").status_code == 200
+
+
+def test_whom_nobody_can_act_as(service: InProcess, demo: Person, stranger: Person, chief: Person) -> None:
+    def status(person: Person, **more: Any) -> int:
+        path = f"/admin/users/{user_id(service, person)}/impersonate"
+        return chief.post(path, {"reason": REASON, **more}).status_code
+
+    assert status(operator(service, "second@example.com")) == 409
+    assert status(chief) == 409
+    assert status(demo, tenant_id=str(service.scope(stranger).tenant_id)) == 409
+    for wrong in ({"reason": "hm"}, {"reason": "    x    "}, {"minutes": 61}, {"minutes": 0}):
+        assert status(demo, **wrong) == 422, wrong
+    chief.post(f"/admin/users/{user_id(service, stranger)}/deactivate", {"reason": "spam"})
+    with service.wiring.database.read() as session:
+        assert list(session.scalars(select(LoginSession).where(LoginSession.impersonator_id.is_not(None)))) == []

@@ -1,0 +1,69 @@
+"""Several API processes on one port: they share the limits, and end with the one that started them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from backend.settings import ROOT
+from tests.processes import Process, environment, wait_until
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[tuple[Process, str]]:
+    more = {"VR_SERVER__PROCESSES": "2", "VR_LIMIT__STORAGE": "sqlite://", "VR_LIMIT__ADDRESS": "20 per hour"}
+    env = environment(tmp_path / "data", **more)
+    subprocess.run([sys.executable, "-m", "cli", "prepare"], cwd=ROOT, env=env, check=True)
+    process = Process(["api"], env, tmp_path / "api.log")
+    url = f"http://127.0.0.1:{env['VR_SERVER__PORT']}"
+    yield process, url
+    process.kill()
+
+
+def serving(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_two_processes_serve_and_count_together(api: tuple[Process, str]) -> None:
+    process, url = api
+    wait_until(lambda: process.text().count("Application startup complete") == 2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    # Each request on a connection of its own, which either of the two may take.
+    answers = [httpx.get(f"{url}/api/v1/models", trust_env=False).status_code for _ in range(25)]
+    assert answers == [401] * 20 + [429] * 5
+    process.send(signal.SIGTERM)
+    assert process.wait() == 0
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_they_end_when_the_one_that_started_them_is_killed(api: tuple[Process, str]) -> None:
+    process, url = api
+    wait_until(lambda: serving(url))
+    psutil.Process(process.pid).kill()
+    port = int(url.rsplit(":", 1)[1])
+
+    def free() -> bool:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    wait_until(free, 30)
+
+
+def test_limits_that_each_would_count_by_itself_are_refused(tmp_path: Path) -> None:
+    env = environment(tmp_path / "data", VR_SERVER__PROCESSES="2")
+    command = [sys.executable, "-m", "cli", "api"]
+    ended = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "VR_LIMIT__STORAGE" in ended.stderr
