@@ -120,6 +120,19 @@ def fresh_postgres(postgres_server: str, postgres_template: str) -> Iterator[str
         yield _sqlalchemy(postgres_server, name)
 
 
+@pytest.fixture(scope="package")
+def shared_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """As `database_url`, one for all tests of a folder."""
+    if os.environ.get("VR_TEST_DATABASE", "sqlite") == "sqlite":
+        file = tmp_path_factory.mktemp("database") / "test.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), file)
+        yield f"sqlite:///{file}"
+    else:
+        server = request.getfixturevalue("postgres_server")
+        with _database(server, request.getfixturevalue("postgres_template")) as name:
+            yield _sqlalchemy(server, name)
+
+
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """An emptied Redis database."""

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -62,6 +62,9 @@ class Person:
     def post(self, path: str, json: Any = None, **more: Any) -> httpx.Response:
         headers = self.headers | more.pop("headers", {})
         return self.client.post(f"/api/v1{path}", json=json, headers=headers, **more)
+
+    def patch(self, path: str, json: Any) -> httpx.Response:
+        return self.client.patch(f"/api/v1{path}", json=json, headers=self.headers)
 
     def delete(self, path: str) -> httpx.Response:
         return self.client.delete(f"/api/v1{path}", headers=self.headers)
@@ -213,16 +216,16 @@ def files_below(room: str, settings: Settings) -> Iterator[Path]:
 MakeService = Callable[..., InProcess]
 
 
-@pytest.fixture
-def make_service(database_url: str, tmp_path: Path) -> Iterator[MakeService]:
-    """The service on a database of the test's own, with given settings beside the test's usual ones."""
+@contextmanager
+def running(database_url: str, folder: Path) -> Iterator[MakeService]:
+    """Makes services on a database, with given settings beside the tests' usual ones; stops them in the end."""
     with ExitStack() as stack:
 
         def make(**changes: Any) -> InProcess:
             values: dict[str, Any] = {
-                "data_dir": tmp_path / "data",
+                "data_dir": folder / "data",
                 "db": {"url": database_url},
-                "limit": dict.fromkeys(("address", "user", "key", "tenant", "separate", "login"), FAST),
+                "limit": dict.fromkeys(("address", "user", "key", "tenant", "separate", "transfer", "login"), FAST),
                 "engine": {"threads": 2},
                 "worker": {"renew_seconds": 0.1},
             }
@@ -233,6 +236,13 @@ def make_service(database_url: str, tmp_path: Path) -> Iterator[MakeService]:
             service.start()
             return service
 
+        yield make
+
+
+@pytest.fixture
+def make_service(database_url: str, tmp_path: Path) -> Iterator[MakeService]:
+    """The service on a database of the test's own."""
+    with running(database_url, tmp_path) as make:
         yield make
 
 

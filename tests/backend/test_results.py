@@ -8,17 +8,20 @@ import json
 import threading
 import time
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
+from jose import jwt
 from sqlalchemy import update
 
 from backend.auth import link
 from backend.clock import database_now
 from backend.models import Ticket
+from backend.way_in import Kind, WayIn
 from tests.listening import Heard, told
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
@@ -85,13 +88,15 @@ def test_signed_links_open_one_address(service: InProcess, demo: Person, done: d
     good = links[0]
     query = {name: values[0] for name, values in parse_qs(urlsplit(good).query).items()}
     path = urlsplit(good).path
-    stranger_s = f"{uuid4()}.{uuid4()}"
+    claims = jwt.get_unverified_claims(demo.token)
+    way_in = WayIn(UUID(claims["tenant"]), UUID(claims["sub"]), Kind.LOGIN, UUID(claims["sid"]))
+    stranger_s = replace(way_in, id=uuid4())
     forged = [
         (path, query | {"signature": query["signature"][:-1] + ("0" if query["signature"][-1] != "0" else "1")}),
         (path, query | {"signature": ""}),
         (path, query | {"signature": "é"}),
         (path, query | {"expires": str(int(query["expires"]) + 1)}),
-        (path, query | {"owner": stranger_s}),
+        (path, query | {"owner": str(stranger_s)}),
         (urlsplit(links[1]).path, query),
         (urlsplit(links[2]).path, query),
     ]
@@ -103,12 +108,12 @@ def test_signed_links_open_one_address(service: InProcess, demo: Person, done: d
         assert client.get(path, params=fewer).status_code == 401
 
     auth = service.settings.auth
-    expired = link.sign(auth.model_copy(update={"link_minutes": -1}), path, query["owner"])
+    expired = link.sign(auth.model_copy(update={"link_minutes": -1}), path, way_in)
     assert client.get(expired).status_code == 401
     nobody_s = link.sign(auth, path, stranger_s)
     assert client.get(nobody_s).status_code == 401
     elsewhere = auth.model_copy(update={"secret": type(auth.secret)("x" * 40)})
-    assert client.get(link.sign(elsewhere, path, query["owner"])).status_code == 401
+    assert client.get(link.sign(elsewhere, path, way_in)).status_code == 401
 
 
 @on_both

@@ -13,8 +13,18 @@ PACKAGES = ("engine", "backend", "workers", "migrations", "cli", "clients", "ben
 LONGEST_MODULE = 300
 SQL = {"select", "update", "delete", "insert", "text", "literal_column", "exists", "union", "union_all"}
 SESSION_SQL = {"execute", "scalar", "scalars", "query", "get", "get_one", "merge"}
-WRITES_SQL = re.compile(r"backend/\w+/(\w+_)?repository\.py|backend/models/\w+\.py|migrations/.*")
-"""Migrations change the rows of every tenant; models write conditions of indexes."""
+RUNS_SQL = {"scalars", "get_one", "exec_driver_sql", "bulk_update_mappings", "bulk_save_objects"}
+"""What no other thing than a session or connection has, however it is called."""
+
+WRITES_SQL = re.compile(r"backend/\w+/(\w+_)?repository\.py|migrations/.*")
+"""Migrations change the rows of every tenant."""
+
+MODEL = re.compile(r"backend/models/\w+\.py")
+"""Models write conditions of indexes, as text."""
+
+OPENS_DATABASE = re.compile(r"backend/(db|clock|health|built_once|tenant/scope)\.py")
+EVERYBODYS = {"sqlalchemy.make_url", "sqlalchemy.orm.Session"}
+"""What may be imported from SQLAlchemy anywhere, beside its exceptions: nothing that a statement is made of."""
 
 ELSEWHERE = re.compile(
     # Folders of some machine. The containers' own are in deploy/ and said there once.
@@ -50,7 +60,7 @@ def stray_sql(source: str, path: str) -> Iterator[str]:
             case ast.ImportFrom(module=str(module), names=names):
                 for alias in names:
                     name = f"{module}.{alias.name}"
-                    if module.startswith("sqlalchemy") and alias.name in SQL and not WRITES_SQL.fullmatch(path):
+                    if _is_sql(module, alias.name, path):
                         yield f"{path}:{node.lineno}: imports {name}: only repositories write SQL"
                     found = re.match(r"backend\.(\w+)\.(?:\w+_)?repository\b", name)
                     if found and found[1] != domain:
@@ -59,9 +69,21 @@ def stray_sql(source: str, path: str) -> Iterator[str]:
                 for alias in names:
                     if alias.name.startswith("sqlalchemy") and not path.startswith("migrations/"):
                         yield f"{path}:{node.lineno}: imports {alias.name} whole: import the names that are used"
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="session"), attr=verb)) if verb in SESSION_SQL:
-                if not WRITES_SQL.fullmatch(path):
+            case ast.Call(func=ast.Attribute(value=value, attr=verb)) if not WRITES_SQL.fullmatch(path):
+                if verb in RUNS_SQL and path != "backend/db.py":
+                    yield f"{path}:{node.lineno}: {verb}: only repositories write SQL"
+                elif verb in SESSION_SQL and ast.unparse(value) == "session":
                     yield f"{path}:{node.lineno}: session.{verb}: only repositories write SQL"
+
+
+def _is_sql(module: str, name: str, path: str) -> bool:
+    if not re.match(r"sqlalchemy\b", module) or WRITES_SQL.fullmatch(path):
+        return False
+    if MODEL.fullmatch(path):
+        return name in SQL - {"text"}
+    if OPENS_DATABASE.fullmatch(path):
+        return name in SQL
+    return module != "sqlalchemy.exc" and f"{module}.{name}" not in EVERYBODYS
 
 
 def too_long(source: str, path: str) -> Iterator[str]:

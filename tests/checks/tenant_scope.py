@@ -3,7 +3,8 @@
 Reads source, not behaviour: every `select`, `update`, `delete` or `insert` that names a model with a
 `tenant_id` must say, in the same expression and as a condition that always holds, whose rows it means:
 `in_scope(Model, …)`, `in_tenant(Model, …)` or `Model.tenant_id == …`, for each such model that it names.
-A condition added later, or inside `or_`, does not count: on some path it would be missing.
+A condition added later, or inside `or_`, does not count: on some path it would be missing. Equality with a tenant
+of another table counts if that table's rows are told so themselves.
 Functions marked `@serves_every_tenant` are left out; the mark says that somebody thought about it.
 """
 
@@ -20,7 +21,8 @@ from backend.models import Base
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "serves_every_tenant"
 STATEMENTS = {"select", "update", "delete", "insert"}
-SESSION_READS = {"get", "get_one", "query", "merge", "bulk_save_objects"}
+RAW = {"text", "literal_column", "exec_driver_sql"}
+SESSION_READS = {"get", "get_one", "query", "merge", "bulk_save_objects", "bulk_update_mappings"}
 NAMES_MORE = {"join", "outerjoin", "select_from", "join_from", "outerjoin_from", "add_columns", "with_only_columns"}
 CONDITIONS = {"where", "filter", "having"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -54,7 +56,7 @@ def violations(source: str, path: str, models: Iterable[str]) -> list[Violation]
 
 
 def _names_of_models(tree: ast.Module, models: frozenset[str]) -> dict[str, str]:
-    """What the module calls each model: its own name, `import … as`, and `x = aliased(Model)`."""
+    """What the module calls each model: its own name, `import … as`, `x = Model` and `x = aliased(Model)`."""
     known = {model: model for model in models}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -64,6 +66,8 @@ def _names_of_models(tree: ast.Module, models: frozenset[str]) -> dict[str, str]
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=function, args=[first, *_])):
                 if _last(function) in ("aliased", "alias") and (model := _model(first, known)):
                     known[name] = known[model]
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if model := _model(value, known):
+                known[name] = known[model]
     return known
 
 
@@ -71,6 +75,10 @@ def _look(body: Iterable[ast.AST], known: dict[str, str]) -> Iterator[tuple[int,
     for node in body:
         if isinstance(node, Function) and any(_last(mark) == MARK for mark in node.decorator_list):
             continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+            for alias in node.names:
+                if alias.name in STATEMENTS | RAW and alias.asname not in (None, alias.name):
+                    yield node.lineno, f"calls {alias.name} {alias.asname}, by which it is not known here"
         if isinstance(node, ast.Call):
             chain = _chain(node)
             yield from _judge(node, chain, known)
@@ -94,19 +102,25 @@ def _chain(node: ast.Call) -> list[ast.Call]:
 def _judge(node: ast.Call, chain: list[ast.Call], known: dict[str, str]) -> Iterator[tuple[int, str]]:
     root = chain[-1]
     verb = _last(root.func)
-    if verb == "text":
+    if any(_last(call.func) in RAW for call in chain):
         yield node.lineno, "raw SQL, which nobody can check for a tenant"
         return
-    if verb in SESSION_READS and isinstance(root.func, ast.Attribute) and root.args:
-        if model := _model(root.args[0], known):
+    if verb in SESSION_READS and isinstance(root.func, ast.Attribute):
+        for model in _mentioned([*root.args, *root.keywords], known):
             yield node.lineno, f"session.{verb}({model}) reads {known[model]} of any tenant"
         return
     if verb == "insert" and not any(_last(call.func) == "from_select" for call in chain):
         return  # writes a row whose tenant stands in its values
     if verb not in STATEMENTS and not any(_last(call.func) in NAMES_MORE for call in chain):
         return
+    # `session.delete(row)` is of a row that was read before.
+    unknown = bool(root.args) and all(_is_unknown(argument, known) for argument in root.args)
+    if verb in STATEMENTS and unknown and ast.unparse(root.func) != "session.delete":
+        yield node.lineno, f"{ast.unparse(root)} does not say of which model"
     correlated = {_model(arg, known) for call in chain if _last(call.func) == "correlate" for arg in call.args}
     touched = {model for call in chain for model in _mentioned([*call.args, *call.keywords], known)}
+    if isinstance(root.func, ast.Attribute):
+        touched |= set(_mentioned([root.func.value], known))  # Model.__table__.select()
     for model in sorted(touched - correlated - _scoped(chain, known)):
         word = verb if verb in STATEMENTS else "join"
         yield node.lineno, f"{word} names {model} without in_scope or in_tenant"
@@ -144,7 +158,7 @@ def _scoped(chain: list[ast.Call], known: dict[str, str]) -> set[str | None]:
                 one, other = _tenant_of(left, known), _tenant_of(right, known)
                 if one and other:
                     pairs += [(one, other), (other, one)]
-                else:
+                elif _is_value(right if one else left):
                     scoped.add(one or other)
     for _ in pairs:
         scoped |= {other for one, other in pairs if one in scoped}
@@ -164,15 +178,33 @@ def _conjuncts(node: ast.expr) -> Iterator[ast.expr]:
 
 
 def _tenant_of(node: ast.expr, known: dict[str, str]) -> str | None:
-    return _model(node.value, known) if isinstance(node, ast.Attribute) and node.attr == "tenant_id" else None
+    """Of `Model.tenant_id` the model; `Tenant.id` says a tenant too."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="Tenant"), attr="id"):
+            return "Tenant"
+        case ast.Attribute(value=value, attr="tenant_id"):
+            return _model(value, known)
+    return None
+
+
+def _is_unknown(node: ast.expr, known: dict[str, str]) -> bool:
+    """A variable, which may be any model."""
+    return isinstance(node, ast.Name) and node.id.islower() and node.id not in known
+
+
+def _is_value(node: ast.expr) -> bool:
+    """Not a column: those of models, and of `x.c`."""
+    names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    columns = any(isinstance(part, ast.Attribute) and part.attr == "c" for part in ast.walk(node))
+    return not columns and not any(name[0].isupper() for name in names)
 
 
 def _model(node: ast.AST, known: dict[str, str]) -> str | None:
-    """The name under which the module knows a model: `Task`, an alias, or `models.Task`."""
+    """The name under which the module knows a model: `Task`, an alias, or `models.Task`, however `models` is called."""
     if isinstance(node, ast.Name):
         return node.id if node.id in known else None
-    if isinstance(node, ast.Attribute) and _last(node.value) == "models":
-        return node.attr if node.attr in known else None
+    if isinstance(node, ast.Attribute):
+        return node.attr if known.get(node.attr) == node.attr else None
     return None
 
 

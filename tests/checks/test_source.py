@@ -35,9 +35,14 @@ def test_only_repositories_write_sql() -> None:
     [
         "from sqlalchemy import select",
         "from sqlalchemy.dialects.postgresql import insert",
+        "from sqlalchemy import sql",
+        "from sqlalchemy.sql import expression",
+        "from sqlalchemy.dialects import postgresql",
         "import sqlalchemy as sa",
         "session.execute(statement)",
         "session.get(Task, task_id)",
+        "reading.scalars(statement)",
+        "wiring.database.connection().exec_driver_sql('SELECT 1')",
         "from backend.upload import repository",
         "from backend.upload import repository as uploads",
         "from backend.upload.repository import get",
@@ -51,6 +56,14 @@ def test_sql_in_another_place_is_found(line: str) -> None:
 def test_a_repository_may_write_sql_and_its_domain_may_call_it() -> None:
     assert list(stray_sql("from sqlalchemy import select", "backend/task/lease_repository.py")) == []
     assert list(stray_sql("from backend.task import lease_repository", "backend/task/service.py")) == []
+
+
+def test_models_and_what_opens_the_database_write_no_statements() -> None:
+    assert list(stray_sql("from sqlalchemy import Index, text", "backend/models/task.py")) == []
+    assert list(stray_sql("from sqlalchemy import create_engine", "backend/db.py")) == []
+    for path in ("backend/models/task.py", "backend/db.py", "backend/tenant/scope.py"):
+        assert list(stray_sql("from sqlalchemy import select", path))
+    assert list(stray_sql("session.scalars(statement)", "backend/models/task.py"))
 
 
 def test_no_file_names_a_place_of_one_machine() -> None:
