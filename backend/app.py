@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
-from backend import docs_page, errors, health
+from backend import docs_page, errors, health, openapi_document
+from backend.admin import endpoints as admin
+from backend.audit import endpoints as audit
 from backend.auth import endpoints as auth
 from backend.auth import password_endpoints as password
 from backend.body_limit import BodyLimit
 from backend.catalog import endpoints as catalog
 from backend.credit import endpoints as credit
+from backend.erase import endpoints as erase
 from backend.errors import describes
 from backend.key import endpoints as key
+from backend.last_resort import LastResort
 from backend.lifespan import lifespan
+from backend.member import endpoints as member
+from backend.metric import endpoints as metric
+from backend.metric.service import Metrics
+from backend.payment import endpoints as payment
 from backend.rate_limit import RateLimits
 from backend.request_id import RequestId
+from backend.sessions import answer_in_threads
 from backend.settings import Settings
 from backend.task import endpoints as task
 from backend.task import result_endpoints as result
 from backend.task.turns import Turns
 from backend.upload import endpoints as upload
+from backend.usage import endpoints as usage
 from backend.user import endpoints as user
+from backend.web_headers import install as install_web_headers
 from backend.webhook import endpoints as webhook
 from backend.wiring import wire
 
@@ -43,34 +54,49 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        openapi_url="/openapi.json" if wiring.settings.web.docs else None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # it would send people to whatever host their request names
     )
     app.state.wiring = wiring
     app.state.turns = Turns()
-    limits = RateLimits(wiring.settings)
+    limits = RateLimits(wiring)
     errors.install(app)
-    docs_page.install(app)
+    if wiring.settings.web.docs:
+        docs_page.install(app)
     app.add_middleware(BodyLimit)
+    app.add_middleware(LastResort)
     limits.install(app)
+    install_web_headers(app, wiring.settings)
     app.add_middleware(RequestId)
 
-    api = APIRouter(prefix="/api/v1", responses=describes(429))
+    # Those that are asked most stand first: FastAPI tries one after the other, and again for each router in a router.
     for router in (
+        user.router,
+        task.routes(limits),
+        result.router,
+        upload.router,
+        credit.routes(limits),
         auth.routes(limits),
         password.routes(limits),
         key.router,
-        user.router,
-        upload.router,
-        task.routes(limits),
-        result.router,
         catalog.router,
-        credit.router,
+        payment.purchases,
+        payment.payments,
+        member.router,
+        usage.router,
         webhook.router,
+        erase.routes(limits),
+        audit.router,
+        admin.router,
     ):
-        api.include_router(router)
-    app.include_router(api)
-    app.include_router(health.router)
+        app.include_router(answer_in_threads(router), prefix="/api/v1", responses=describes(429))
+    app.include_router(answer_in_threads(health.router))
+    if wiring.settings.web.metrics:
+        app.state.metrics = Metrics(wiring)
+        app.include_router(answer_in_threads(metric.router))
+    openapi_document.install(app)
     return app
 
 

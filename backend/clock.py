@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Float, bindparam
+from sqlalchemy import BindParameter, DateTime, Dialect, Float, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
@@ -39,8 +39,9 @@ class database_now(FunctionElement[datetime]):
     type = UtcDateTime()
     inherit_cache = True
 
-    def __init__(self, seconds: float = 0) -> None:
-        super().__init__(bindparam("seconds", float(seconds), type_=Float, unique=True))
+    def __init__(self, seconds: float | BindParameter[float] = 0) -> None:
+        asked = isinstance(seconds, BindParameter)
+        super().__init__(seconds if asked else bindparam("seconds", float(seconds), type_=Float, unique=True))
 
 
 @compiles(database_now, "postgresql")

@@ -7,17 +7,25 @@ Read sessions never wait: the journal is in WAL mode.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from backend.settings import Settings
+
+UNTRIED_SECONDS = 1.0
+"""How long a connection that was good is taken for good."""
+
+
+class ReadingSession(Session):
+    """Takes a connection for its first statement, and gives it back when it is closed."""
 
 
 class Database:
@@ -25,6 +33,9 @@ class Database:
         self.url = make_url(settings.database_url)
         self.engine = self._sqlite(settings) if self.is_sqlite else self._server(settings)
         self._writing = self.engine.execution_options(write=True)
+        # On a server each statement looks at the data anew (READ COMMITTED), whether in a transaction or not; one
+        # around statements that only read would cost two round trips.
+        self._reading = self.engine if self.is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
     def is_sqlite(self) -> bool:
@@ -32,8 +43,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self.reader() as session:
             yield session
+
+    def reader(self) -> ReadingSession:
+        """For who closes it."""
+        return ReadingSession(self._reading, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -53,15 +68,28 @@ class Database:
 
     def _server(self, settings: Settings) -> Engine:
         # READ COMMITTED: every statement that changes a balance or a state is guarded by itself.
-        return create_engine(
+        engine = create_engine(
             self.url,
             hide_parameters=True,  # errors end up in logs, and parameters hold addresses and hashes
             pool_size=settings.db.pool_size,
             max_overflow=settings.db.pool_size,
-            pool_pre_ping=True,
             pool_timeout=10,
             connect_args={"connect_timeout": 5} if self.url.get_backend_name() == "postgresql" else {},
         )
+        event.listen(engine, "checkin", _note_use)
+
+        @event.listens_for(engine, "checkout")
+        def try_after_rest(connection: Any, record: Any, _proxy: Any) -> None:
+            """One that lay in the pool may be dead; to try it before each use would cost as much as a statement."""
+            used = record.info.get("used")
+            if used is None or time.monotonic() - used < UNTRIED_SECONDS:
+                return
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError from error  # a new one is made, and the others are tried as well
+
+        return engine
 
     def _sqlite(self, settings: Settings) -> Engine:
         if self.url.database and self.url.database != ":memory:":
@@ -91,6 +119,10 @@ def is_unreachable(error: BaseException) -> bool:
     if isinstance(error, OperationalError | PoolTimeout):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
 
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:

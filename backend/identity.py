@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -22,3 +23,9 @@ def _uuid_or_nobody(value: object) -> object:
 
 PathId = Annotated[UUID, BeforeValidator(_uuid_or_nobody)]
 """An id in a route. One that is none gets the same 404 as one that nobody has."""
+
+
+def first_id(moment: datetime) -> UUID:
+    """The smallest id that could be made then: ids from that time on are not below it."""
+    milliseconds = int(moment.timestamp() * 1000)
+    return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))

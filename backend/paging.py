@@ -18,5 +18,6 @@ def one_page(
     page = rows[:limit]
     if len(rows) > limit:
         url = request.url.include_query_params(cursor=id_of(page[-1]))
-        response.headers["Link"] = f'<{url}>; rel="next"'
+        # Relative: the host that a request names is its sender's word.
+        response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
     return page

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from limits import RateLimitItem, parse_many
-from limits.strategies import RateLimiter, SlidingWindowCounterRateLimiter
+from limits.strategies import RateLimiter
 from slowapi import Limiter
 from slowapi.errors import RateLimitExceeded
 from starlette.datastructures import MutableHeaders
@@ -30,7 +29,11 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from backend.errors import problem_response
 from backend.problem import Problem
 from backend.rate_counters import PATIENCE_SECONDS, SteadyStorage
+from backend.rate_windows import Ask, MemoryWindows, take
 from backend.settings import Settings
+from backend.settings.usage import Limit
+from backend.threads import Lane
+from backend.wiring import Wiring
 
 Endpoint = TypeVar("Endpoint", bound=Callable[..., Any])
 
@@ -68,26 +71,33 @@ class TooManyRequests(Problem):
 class RateLimits:
     """Decorators for endpoints (each a `def` that takes `request: Request`), and counts for everything else."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._limit = settings.limit
+    def __init__(self, wiring: Wiring) -> None:
+        settings = wiring.settings
+        self._wiring = wiring
         self._slow = Limiter(key_func=_address, strategy="moving-window", **_storage(settings))
-        # Counters, not a list of times: a limit of thousands costs no more than one of ten.
-        self._wide = SlidingWindowCounterRateLimiter(self._slow.limiter.storage)
-        self._policies = {
-            name: _windows(name, getattr(self._limit, name)) for name in ("address", "user", "key", "tenant")
-        }
-        self._threads: CapacityLimiter | None = None
+        # For the wide limits sliding counters, not a list of times: thousands cost no more than ten.
+        self._storage = self._slow.limiter.storage
+        self._lane: Lane | None = None
+
+    @property
+    def _limit(self) -> Limit:
+        """As it is in force now."""
+        return self._wiring.settings.limit
 
     def login(self, endpoint: Endpoint) -> Endpoint:
         """By client address, over all the ways to log in together."""
-        return self._shared(endpoint, self._limit.login, "login", _address)
+        return self._shared(endpoint, lambda: self._limit.login, "login", _address)
 
     def separate(self, endpoint: Endpoint) -> Endpoint:
         """By user, over all ways to submit together; one request with many songs counts once.
 
         Repeating a request that was answered under its Idempotency-Key counts nothing.
         """
-        return self._shared(endpoint, self._limit.separate, "separate", _by_user, _answered_before)
+        return self._shared(endpoint, lambda: self._limit.separate, "separate", _by_user, _answered_before)
+
+    def transfer(self, endpoint: Endpoint) -> Endpoint:
+        """By user: giving credits away."""
+        return self._shared(endpoint, lambda: self._limit.transfer, "transfer", _by_user)
 
     def install(self, app: FastAPI) -> None:
         """Before the middleware that gives requests their ids is added: that has to stand around this."""
@@ -98,27 +108,32 @@ class RateLimits:
         if self._limit.trusted_proxies:
             app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=self._limit.trusted_proxies)
 
-    def count(self, request: Request, policy: str, who: str) -> None:
+    def count(self, request: Request, *windows: Ask) -> None:
         """Raises TooManyRequests. May wait for the shared store: not for the event loop."""
-        standings: list[Standing] = _standings(request)
-        for name, item in self._policies[policy]:
-            allowed = self._wide.hit(item, policy, who)
-            standing = _standing(self._wide, name, item, policy, who)
+        standings = _standings(request)
+        for ask, told in zip(windows, take(self._storage, windows), strict=False):
+            standing = Standing(ask.name, ask.item.amount, ask.item.get_expiry(), told.left, _whole(told.seconds))
             standings.append(standing)
-            if not allowed:
+            if not told.allowed:
                 raise TooManyRequests(standing)
+
+    def windows(self, policy: str, who: str, instead: str | None = None) -> list[Ask]:
+        """Those of somebody under a policy; `instead` is a limit in place of the one in the settings."""
+        limit = instead or getattr(self._limit, policy)
+        return [Ask(name, item, policy, who) for name, item in _windows(policy, limit)]
 
     async def count_address(self, request: Request) -> None:
         """Raises TooManyRequests."""
+        windows = self.windows("address", _address(request))
         if self._limit.storage == "memory://":
-            self.count(request, "address", _address(request))
+            self.count(request, *windows)
             return
         # Threads of their own: those of the endpoints may all be busy just when it matters to refuse quickly.
-        self._threads = self._threads or CapacityLimiter(COUNTING_THREADS)
-        await to_thread.run_sync(self.count, request, "address", _address(request), limiter=self._threads)
+        self._lane = self._lane or Lane(threads=COUNTING_THREADS)
+        await self._lane.run(functools.partial(self.count, request, *windows))
 
     def close(self) -> None:
-        store = self._slow.limiter.storage
+        store = self._storage
         close = getattr(store.shared if isinstance(store, SteadyStorage) else store, "close", None)
         if close is not None:
             close()
@@ -126,7 +141,7 @@ class RateLimits:
     def _shared(
         self,
         endpoint: Endpoint,
-        limit: str,
+        limit: Callable[[], str],
         scope: str,
         key: Callable[[Request], str],
         exempt_when: Callable[[Request], bool] | None = None,
@@ -189,13 +204,17 @@ class CountRequests:
             await self.app(scope, receive, send_with_standing)
 
 
-def count_caller(request: Request, user_id: UUID, tenant_id: UUID, key_id: UUID | None = None) -> None:
-    """Once it is known who asks; raises TooManyRequests. A key counts for its owner, too."""
+def count_caller(
+    request: Request, user_id: UUID, tenant_id: UUID, key_id: UUID | None = None, tenant_limit: str | None = None
+) -> None:
+    """Once it is known who asks; raises TooManyRequests. A key counts for its owner, too.
+
+    `tenant_limit` is a tenant's own, in place of the one in the settings.
+    """
     limits: RateLimits = request.app.state.rate_limits
-    if key_id is not None:
-        limits.count(request, "key", str(key_id))
-    limits.count(request, "user", str(user_id))
-    limits.count(request, "tenant", str(tenant_id))
+    keys = limits.windows("key", str(key_id)) if key_id is not None else ()
+    people = limits.windows("user", str(user_id))
+    limits.count(request, *keys, *people, *limits.windows("tenant", str(tenant_id), tenant_limit))
 
 
 async def too_many(request: Request, error: Exception) -> JSONResponse:
@@ -221,11 +240,15 @@ def _standings(request: Request) -> list[Standing]:
 
 def _standing(limiter: RateLimiter, name: str, item: RateLimitItem, *identifiers: str) -> Standing:
     reset, left = limiter.get_window_stats(item, *identifiers)
-    # Rounded up, and at a whole second to the next: who comes exactly then would be a moment early.
-    seconds = max(0, int(reset - time.time()) + 1)
-    return Standing(name, item.amount, item.get_expiry(), max(0, left), seconds)
+    return Standing(name, item.amount, item.get_expiry(), max(0, left), _whole(reset - time.time()))
 
 
+def _whole(seconds: float) -> int:
+    """Rounded up, and at a whole second to the next: who comes exactly then would be a moment early."""
+    return max(0, int(seconds) + 1)
+
+
+@functools.lru_cache(maxsize=1000)
 def _windows(policy: str, limit: str) -> list[tuple[str, RateLimitItem]]:
     """A limit may have several windows (`10 per second; 200 per minute`): each is a policy of its own."""
     items = parse_many(limit)
@@ -236,7 +259,7 @@ def _storage(settings: Settings) -> dict[str, Any]:
     """slowapi's arguments. A store that others share is kept behind one that survives its absence."""
     shared = settings.limit.storage
     if shared == "memory://":
-        return {"storage_uri": shared}
+        return {"storage_uri": f"{MemoryWindows.STORAGE_SCHEME[0]}://"}
     options: dict[str, Any] = {"shared": shared}
     if shared == "sqlite://":
         options["shared"] = f"sqlite://{(settings.data_dir / 'limits.db').absolute()}"
