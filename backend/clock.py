@@ -5,13 +5,32 @@ Leases are set and compared by the database, so a worker whose clock is hours of
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
+import re
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
 
+from pydantic import AwareDatetime, BeforeValidator
 from sqlalchemy import BindParameter, DateTime, Dialect, Float, bindparam
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+
+def _written(form: str, example: str) -> BeforeValidator:
+    """Else pydantic would take any number for seconds since 1970."""
+
+    def check(value: object) -> object:
+        if isinstance(value, date) or (isinstance(value, str) and re.match(form, value, re.ASCII)):
+            return value
+        raise ValueError(f"is written like {example}")
+
+    return BeforeValidator(check)
+
+
+Day = Annotated[date, _written(r"\d{4}-\d\d-\d\d\Z", "2026-01-31")]
+"""In a request; in UTC."""
+Moment = Annotated[AwareDatetime, _written(r"\d{4}-\d\d-\d\d[Tt ]\d", "2026-01-31T12:00:00Z")]
+"""In a request: RFC 3339."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,13 @@ class Database:
     def write(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        Callbacks given to `after_commit` run after the commit, and only then.
+        Callbacks given to `after_commit` run after the commit, and only then. A witness is asked before it.
         """
         with Session(self._writing, expire_on_commit=False) as session:
             yield session
+            witness = _WITNESS.get()
+            if witness is not None:
+                witness(session)
             session.commit()
             for callback in session.info.pop(_CALLBACKS, ()):
                 callback()
@@ -107,6 +111,12 @@ class Database:
 
 
 _CALLBACKS = "after_commit"
+_WITNESS: ContextVar[Callable[[Session], None] | None] = ContextVar("witness", default=None)
+
+
+def call_witness(witness: Callable[[Session], None]) -> None:
+    """For the rest of a request: it adds to each transaction before that is committed."""
+    _WITNESS.set(witness)
 
 
 def after_commit(session: Session, callback: Callable[[], None]) -> None:

@@ -26,6 +26,6 @@ PathId = Annotated[UUID, BeforeValidator(_uuid_or_nobody)]
 
 
 def first_id(moment: datetime) -> UUID:
-    """The smallest id that could be made then: ids from that time on are not below it."""
-    milliseconds = int(moment.timestamp() * 1000)
+    """The smallest id that could be made then: ids from that time on are not below it. None is older than 1970."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
     return UUID(int=(milliseconds << 80) | (7 << 76) | (2 << 62))

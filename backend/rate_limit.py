@@ -11,13 +11,11 @@ import functools
 import inspect
 import ipaddress
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
 from limits import RateLimitItem, parse_many
 from limits.strategies import RateLimiter
 from slowapi import Limiter
@@ -26,9 +24,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from backend.errors import problem_response
-from backend.problem import Problem
 from backend.rate_counters import PATIENCE_SECONDS, SteadyStorage
+from backend.rate_standing import Standing, TooManyRequests, fields, standings_of, too_many, whole_seconds
 from backend.rate_windows import Ask, MemoryWindows, take
 from backend.settings import Settings
 from backend.settings.usage import Limit
@@ -41,31 +38,7 @@ PROBES = frozenset({"/healthz", "/readyz", "/health", "/metrics"})
 """An orchestrator's question must be answered, however often it is asked."""
 
 COUNTING_THREADS = 8
-QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What is left to somebody under one policy."""
-
-    policy: str
-    quota: int
-    window: int
-    left: int
-    seconds: int
-    """Until there is more."""
-
-
-class TooManyRequests(Problem):
-    status = 429
-    code = "too_many_requests"
-
-    def __init__(self, standing: Standing) -> None:
-        super().__init__(f"Too many requests: {standing.quota} in {standing.window} seconds are allowed.")
-        self.standing = standing
-        seconds = max(1, standing.seconds)
-        self.headers = {"Retry-After": str(seconds)}
-        self.wait = f"Wait {seconds} seconds, then send the same request again."
+FULL_SECONDS, MOST_FULL = 1.0, 10_000
 
 
 class RateLimits:
@@ -78,6 +51,8 @@ class RateLimits:
         # For the wide limits sliding counters, not a list of times: thousands cost no more than ten.
         self._storage = self._slow.limiter.storage
         self._lane: Lane | None = None
+        self._full: dict[str, tuple[float, Standing]] = {}
+        """By address that was refused lately: until when it need not be counted again."""
 
     @property
     def _limit(self) -> Limit:
@@ -110,12 +85,21 @@ class RateLimits:
 
     def count(self, request: Request, *windows: Ask) -> None:
         """Raises TooManyRequests. May wait for the shared store: not for the event loop."""
-        standings = _standings(request)
+        standings = standings_of(request)
         for ask, told in zip(windows, take(self._storage, windows), strict=False):
-            standing = Standing(ask.name, ask.item.amount, ask.item.get_expiry(), told.left, _whole(told.seconds))
+            seconds = whole_seconds(told.seconds)
+            standing = Standing(ask.name, ask.item.amount, ask.item.get_expiry(), told.left, seconds)
             standings.append(standing)
             if not told.allowed:
+                if ask.policy == "address" and self._limit.storage != "memory://":
+                    self._remember(ask.who, standing)
                 raise TooManyRequests(standing)
+
+    def _remember(self, address: str, standing: Standing) -> None:
+        """For a moment nobody needs to be asked about it: neither who they are nor the store."""
+        if len(self._full) >= MOST_FULL:
+            self._full.clear()
+        self._full[address] = time.monotonic() + min(standing.seconds, FULL_SECONDS), standing
 
     def windows(self, policy: str, who: str, instead: str | None = None) -> list[Ask]:
         """Those of somebody under a policy; `instead` is a limit in place of the one in the settings."""
@@ -123,14 +107,25 @@ class RateLimits:
         return [Ask(name, item, policy, who) for name, item in _windows(policy, limit)]
 
     async def count_address(self, request: Request) -> None:
-        """Raises TooManyRequests."""
-        windows = self.windows("address", _address(request))
+        """Raises TooManyRequests. A shared store is asked later about who only reads and shows who they are: together
+        with the question how often the person may (`count_caller`), else before the answer leaves (`count_due`)."""
+        address = _address(request)
+        until, standing = self._full.get(address, (0.0, None))
+        if standing is not None and time.monotonic() < until:
+            standings_of(request).append(standing)
+            raise TooManyRequests(standing)
+        request.state.address_due = self.windows("address", address)
         if self._limit.storage == "memory://":
-            self.count(request, *windows)
-            return
-        # Threads of their own: those of the endpoints may all be busy just when it matters to refuse quickly.
-        self._lane = self._lane or Lane(threads=COUNTING_THREADS)
-        await self._lane.run(functools.partial(self.count, request, *windows))
+            self.count(request, *_due(request))
+        elif request.method not in ("GET", "HEAD") or "Authorization" not in request.headers:
+            await self.count_due(request)
+
+    async def count_due(self, request: Request) -> None:
+        """Raises TooManyRequests."""
+        if windows := _due(request):
+            # Threads of their own: those of the endpoints may all be busy just when it matters to refuse quickly.
+            self._lane = self._lane or Lane(threads=COUNTING_THREADS)
+            await self._lane.run(functools.partial(self.count, request, *windows))
 
     def close(self) -> None:
         store = self._storage
@@ -171,7 +166,7 @@ class RateLimits:
         """What slowapi has just found out."""
         item, identifiers = request.state.view_rate_limit
         standing = _standing(self._slow.limiter, policy, item, *identifiers)
-        _standings(request).append(standing)
+        standings_of(request).append(standing)
         return standing
 
 
@@ -187,11 +182,24 @@ class CountRequests:
             await self.app(scope, receive, send)
             return
         request = Request(scope)
+        refused = False
+
+        async def send_unless_refused(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                try:
+                    await self._limits.count_due(request)
+                except TooManyRequests as refusal:
+                    refused = True
+                    response = await too_many(request, refusal)
+                    await response(scope, receive, send_with_standing)
+            if not refused:
+                await send_with_standing(message)
 
         async def send_with_standing(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in fields(_standings(request)):
+                for name, value in fields(standings_of(request)):
                     headers[name] = value
             await send(message)
 
@@ -201,7 +209,7 @@ class CountRequests:
             response = await too_many(request, refusal)
             await response(scope, receive, send_with_standing)
         else:
-            await self.app(scope, receive, send_with_standing)
+            await self.app(scope, receive, send_unless_refused)
 
 
 def count_caller(
@@ -214,38 +222,19 @@ def count_caller(
     limits: RateLimits = request.app.state.rate_limits
     keys = limits.windows("key", str(key_id)) if key_id is not None else ()
     people = limits.windows("user", str(user_id))
-    limits.count(request, *keys, *people, *limits.windows("tenant", str(tenant_id), tenant_limit))
+    limits.count(request, *_due(request), *keys, *people, *limits.windows("tenant", str(tenant_id), tenant_limit))
 
 
-async def too_many(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, TooManyRequests)
-    more = {"type": QUOTA_EXCEEDED, "violated-policies": [error.standing.policy]}
-    headers = dict(error.headers)
-    return problem_response(request, 429, error.code, str(error), error.wait, headers=headers, **more)
-
-
-def fields(standings: list[Standing]) -> Iterator[tuple[str, str]]:
-    """The two response fields: lists of structured-field strings with parameters."""
-    if standings:
-        yield "RateLimit-Policy", ", ".join(f'"{each.policy}";q={each.quota};w={each.window}' for each in standings)
-        yield "RateLimit", ", ".join(f'"{each.policy}";r={each.left};t={each.seconds}' for each in standings)
-
-
-def _standings(request: Request) -> list[Standing]:
-    found: list[Standing] | None = getattr(request.state, "standings", None)
-    if found is None:
-        request.state.standings = found = []
-    return found
+def _due(request: Request) -> list[Ask]:
+    """The address's windows, if they are still to be counted; then they are no more."""
+    windows: list[Ask] = getattr(request.state, "address_due", [])
+    request.state.address_due = []
+    return windows
 
 
 def _standing(limiter: RateLimiter, name: str, item: RateLimitItem, *identifiers: str) -> Standing:
     reset, left = limiter.get_window_stats(item, *identifiers)
-    return Standing(name, item.amount, item.get_expiry(), max(0, left), _whole(reset - time.time()))
-
-
-def _whole(seconds: float) -> int:
-    """Rounded up, and at a whole second to the next: who comes exactly then would be a moment early."""
-    return max(0, int(seconds) + 1)
+    return Standing(name, item.amount, item.get_expiry(), max(0, left), whole_seconds(reset - time.time()))
 
 
 @functools.lru_cache(maxsize=1000)

@@ -11,6 +11,7 @@ import typer
 from sqlalchemy.orm import Session
 
 from backend.admin import service, views
+from backend.admin.schemas import MOST_CREDITS
 from backend.audit import service as log
 from backend.audit.schemas import operator_view
 from backend.audit.service import COMMAND
@@ -137,9 +138,9 @@ def set_limits(
 @app.command()
 def grant(
     email: str,
-    credits: Annotated[float, typer.Argument(min=0.001)],
+    credits: Annotated[float, typer.Argument(min=0.001, max=MOST_CREDITS)],
     reason: Annotated[str, typer.Option(help="The person sees it in their ledger.")] = "granted by the operator",
-    days: Annotated[float | None, typer.Option(min=0.01, help="After which what is left of them goes.")] = None,
+    days: Annotated[float | None, typer.Option(min=0.01, max=36_500, help="Then what is left of them goes.")] = None,
 ) -> None:
     """Give somebody credits."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
@@ -147,6 +148,12 @@ def grant(
         user_id = _user(session, email)
         users.grant_to(session, COMMAND, user_id, round(credits * 1_000), reason, expires_at=expires_at)
     typer.echo(f"{email} got {credits:g} credits.")
+
+
+@operator_app.command("list")
+def list_operators(lines: Lines = 100, as_json: Json = False) -> None:
+    """Who is one."""
+    people(status="operator", lines=lines, as_json=as_json)
 
 
 @operator_app.command("add")

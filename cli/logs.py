@@ -14,6 +14,7 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(RedactingFormatter(FORMAT))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    # One line per request of our own HTTP client, or per migration context, helps nobody.
-    for chatty in ("httpx", "alembic.runtime"):
+    # One line per request of our own HTTP client, or per migration context, helps nobody; and what the client's own
+    # library says of a request holds the receiver's cookies.
+    for chatty in ("httpx", "httpcore", "alembic.runtime"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from backend.admin import service as admin
+from backend.admin.schemas import MOST_CREDITS
 from backend.audit.service import COMMAND
 from backend.auth import service as auth
 from backend.auth.password import hash_password
@@ -18,7 +19,7 @@ from cli.session import writing
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
-Credits = Annotated[float, typer.Option(help="Credits to grant.")]
+Credits = Annotated[float, typer.Option(min=0, max=MOST_CREDITS, help="Credits to grant.")]
 
 
 @app.command()

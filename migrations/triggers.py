@@ -3,6 +3,9 @@
 The ledger's transfers, and the audit log, of which the address alone may be forgotten. Alembic's batch mode rebuilds
 a table on SQLite and loses its triggers without a word: a migration that touches one of these tables must call
 `drop_triggers` first and `create_triggers` at its end. `prepare` checks.
+
+SQLite's `INSERT OR REPLACE` removes the row in its way without a word to the delete trigger: `refuse_replacing` stands
+before it, once the table has all its columns.
 """
 
 from __future__ import annotations
@@ -37,12 +40,35 @@ _FORGETTABLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 """By table: the column that may become NULL, and those that then stay as they are."""
 
+_ITSELF = ("id = NEW.id", "rowid = NEW.rowid")
+_IN_THE_WAY: Mapping[str, tuple[str, ...]] = {
+    AUDIT: _ITSELF,
+    LEDGER: (
+        *_ITSELF,
+        "NEW.kind = 'hold' AND kind = 'hold' AND task_id = NEW.task_id",
+        "NEW.kind IN ('capture', 'release') AND kind IN ('capture', 'release') AND task_id = NEW.task_id",
+        "NEW.kind = 'refund' AND kind = 'refund' AND task_id = NEW.task_id",
+        "NEW.kind = 'purchase' AND kind = 'purchase' AND purchase_id = NEW.purchase_id",
+    ),
+}
+"""By table: the rows that a new one could take the place of, one condition for each of its unique indexes."""
+
 TRIGGERS = frozenset(f"{table}_no_{act}" for table in _SENTENCES for act in ("update", "delete"))
+ON_SQLITE = frozenset(f"{table}_no_replace" for table in _SENTENCES)
 
 
 def create_triggers(table: str = LEDGER) -> None:
     create = _create_on_postgresql if op.get_bind().dialect.name == "postgresql" else _create_on_sqlite
     create(table, _SENTENCES[table])
+
+
+def refuse_replacing(table: str = LEDGER) -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        found = " OR ".join(f"EXISTS (SELECT 1 FROM {table} WHERE {each})" for each in _IN_THE_WAY[table])
+        op.execute(
+            f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {found} "
+            f"BEGIN SELECT RAISE(ABORT, '{_SENTENCES[table]}'); END"
+        )
 
 
 def drop_triggers(table: str = LEDGER) -> None:
@@ -54,15 +80,17 @@ def drop_triggers(table: str = LEDGER) -> None:
         if table in _FORGETTABLE:
             op.execute(f"DROP TRIGGER {table}_no_truncate ON {table}")
         op.execute(f"DROP FUNCTION {table}_refuse()")
+    else:
+        op.execute(f"DROP TRIGGER IF EXISTS {table}_no_replace")
 
 
 def missing_triggers(connection: Connection) -> frozenset[str]:
     """Which of the triggers the database does not have."""
     if connection.dialect.name == "postgresql":
-        query = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
+        wanted, query = TRIGGERS, "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal"
     else:
-        query = "SELECT name FROM sqlite_master WHERE type = 'trigger'"
-    return TRIGGERS - set(connection.execute(text(query)).scalars())
+        wanted, query = TRIGGERS | ON_SQLITE, "SELECT name FROM sqlite_master WHERE type = 'trigger'"
+    return wanted - set(connection.execute(text(query)).scalars())
 
 
 def _create_on_postgresql(table: str, sentence: str) -> None:

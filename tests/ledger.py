@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -11,8 +12,9 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from backend.credit import service as credit
+from backend.db import Database
 from backend.identity import new_id
-from backend.models import Membership, Step, Task, Tenant, Upload, User
+from backend.models import Membership, Purchase, Step, Task, Tenant, Upload, User
 from backend.task import lifecycle
 
 State = Literal["open", "completed", "released"]
@@ -20,17 +22,24 @@ State = Literal["open", "completed", "released"]
 
 @dataclass
 class Purse:
-    """What one person has; `lots` says which part of `available` expires when."""
+    """What one person has; `lots` says which part of `available` expires when, or has expired and is to be taken."""
 
     available: int = 0
     held: int = 0
     lots: Counter[datetime] = field(default_factory=Counter)
 
-    def take(self, amount: int) -> Counter[datetime]:
-        """From `available`, the soonest to expire first; what came from lots."""
+    def good(self, now: datetime) -> Counter[datetime]:
+        """Lots that have not expired."""
+        return Counter({moment: amount for moment, amount in self.lots.items() if moment > now})
+
+    def spendable(self, now: datetime) -> int:
+        return self.available - self.lots.total() + self.good(now).total()
+
+    def take(self, amount: int, now: datetime) -> Counter[datetime]:
+        """From what has not expired, the soonest to expire first; what came from lots."""
         self.available -= amount
         taken: Counter[datetime] = Counter()
-        for moment in sorted(self.lots):
+        for moment in sorted(self.good(now)):
             part = min(amount, self.lots[moment])
             taken[moment] += part
             amount -= part
@@ -42,9 +51,19 @@ class Purse:
         self.lots += lots or Counter()
 
     def expire(self, now: datetime) -> None:
-        due = Counter({moment: amount for moment, amount in self.lots.items() if moment <= now})
-        self.available -= due.total()
-        self.lots -= due
+        self.available = self.spendable(now)
+        self.lots = self.good(now)
+
+
+def take_back(purses: Sequence[Purse], who: int, amount: int, now: datetime) -> None:
+    """Of who bought them, then of the others; what has expired of theirs goes with it."""
+    for purse in sorted(purses, key=lambda purse: purse is not purses[who]):
+        if not amount:
+            break
+        purse.expire(now)
+        found = min(amount, purse.available)
+        purse.take(found, now)
+        amount -= found
 
 
 @dataclass
@@ -92,6 +111,28 @@ def submit(session: Session, tenant_id: UUID, user_id: UUID, song_id: UUID, pric
     credit.hold(session, tenant_id, user_id, price, task.id)
     lifecycle.record_queued(session, task)
     return task.id
+
+
+def write_purchase(session: Session, tenant_id: UUID, user_id: UUID, amount: int) -> UUID:
+    """Ordered and not paid."""
+    purchase = Purchase(tenant_id=tenant_id, user_id=user_id, pack="any", amount=amount)
+    purchase.price_minor, purchase.currency, purchase.provider = 1, "EUR", "fake"
+    session.add(purchase)
+    session.flush()
+    return purchase.id
+
+
+def settle(database: Database, outcome: str, claim: lifecycle.Claim) -> None:
+    """As a worker does it."""
+    if outcome == "complete":
+        lifecycle.complete(database, claim, {}, [])
+    elif outcome == "fail":
+        lifecycle.fail(database, claim, "noise", "Only noise.", transient=False, max_attempts=3)
+    elif outcome == "give back":
+        lifecycle.give_back(database, claim, "stopped")
+    else:
+        with database.write() as session:
+            lifecycle.cancel(session, claim.task_id, "processing", claim.attempt)
 
 
 def claim_of(task: Task) -> lifecycle.Claim:

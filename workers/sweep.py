@@ -95,6 +95,8 @@ class Sweep:
             audit.forget_old_addresses(session, self._wiring.settings.audit.address_days)
         with self._wiring.database.write() as session:
             credit.expire_due(session)
+        with self._wiring.database.write() as session:
+            payments.collect(session)
         self._wiring.storage.remove_abandoned()
         retention.go_on(self._wiring)
         return retention.apply(self._wiring)

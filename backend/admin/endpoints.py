@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from backend.admin import service, views
 from backend.admin.schemas import (
     Because,
+    EraseOrder,
     GrantOrder,
     ImpersonationOrder,
     ImpersonationToken,
@@ -30,7 +31,10 @@ from backend.auth import impersonation
 from backend.auth.role import Operator
 from backend.credit.service import shown
 from backend.db import after_commit
+from backend.erase.schemas import ErasureReceipt
 from backend.errors import describes
+from backend.idempotency import service as idempotency
+from backend.idempotency.schemas import IdempotencyKey
 from backend.identity import PathId
 from backend.paging import one_page
 from backend.sessions import Reading, WiringOf, Writing
@@ -94,6 +98,13 @@ def resume(tenant_id: PathId, operator: Operator, session: Writing) -> None:
     service.resume(session, operator.actor, tenant_id)
 
 
+@router.post("/tenants/{tenant_id}/erase", responses=describes(404, 409, 422))
+def erase(tenant_id: PathId, body: EraseOrder, operator: Operator, wiring: WiringOf) -> ErasureReceipt:
+    """Erase a tenant for its owner, as POST /tenant/erase does. The signed receipt is shown once: send it to them."""
+    erasure = service.erase(wiring, operator.actor, tenant_id, body.name, body.reason)
+    return ErasureReceipt.model_validate({**erasure.content, "receipt": erasure.receipt})
+
+
 @router.get("/users", responses=describes(422))
 def people(
     request: Request,
@@ -141,8 +152,19 @@ def make_operator(user_id: PathId, body: OperatorChange, operator: Operator, ses
 
 
 @router.post("/users/{user_id}/grants", status_code=204, responses=describes(404, 422))
-def grant(user_id: PathId, body: GrantOrder, operator: Operator, session: Writing) -> None:
+def grant(
+    user_id: PathId,
+    body: GrantOrder,
+    operator: Operator,
+    session: Writing,
+    idempotency_key: IdempotencyKey = None,
+) -> None:
     """Give somebody credits."""
+    if idempotency_key is not None:
+        mark = idempotency.fingerprint(f"users/{user_id}/grants", body.model_dump(mode="json"))
+        if not idempotency.reserve(session, operator.scope, idempotency_key, mark):
+            idempotency.answer_given(session, operator.scope, idempotency_key, mark)
+            return
     amount = round(body.credits * 1_000)
     users.grant_to(
         session,
@@ -161,8 +183,8 @@ def impersonate(
 ) -> ImpersonationToken:
     """Act as somebody, for a while. The log of their tenant shows it with the reason.
 
-    Password, keys and logins of the person, and erasing, stay closed; everything else that is done with the token is
-    written down as yours.
+    Password, keys and logins of the person, and erasing, stay closed; everything else that is changed with the token
+    is written down as yours.
     """
     token = impersonation.begin(
         session, wiring.settings, operator.actor, user_id, body.tenant_id, body.reason, body.minutes

@@ -4,12 +4,15 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+
+from backend.clock import Moment
+from backend.settings.usage import MOST_MILLICREDITS
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
 
-MOST_CREDITS = 1_000_000_000
+MOST_CREDITS = MOST_MILLICREDITS // 1_000
 LARGEST = 2**53
 """As far as every JSON reader counts."""
 
@@ -56,6 +59,7 @@ class TenantDetail(TenantRow):
     used: UsedValues
     credits: float = Field(description="What its people can spend, together")
     held: float
+    shortfall: float = Field(description="Spent before their payment was taken back; taken from later credits")
     tasks: dict[str, int] = Field(description="How many there are, by status")
 
 
@@ -65,10 +69,10 @@ class LimitChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     requests: Text | None = Field(None, description="Of all its people together, like `3000 per minute`")
-    concurrent_tasks: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    monthly_seconds: Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False)] | None = None
-    storage_bytes: Annotated[int, Field(ge=0, le=LARGEST)] | None = None
-    retention_days: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    concurrent_tasks: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    monthly_seconds: Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False, strict=True)] | None = None
+    storage_bytes: Annotated[int, Field(ge=0, le=LARGEST, strict=True)] | None = None
+    retention_days: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
 
 
 class TenantChange(BaseModel):
@@ -84,6 +88,14 @@ class Because(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "asked for it by mail"}})
 
     reason: Reason = Field(description="Kept in the audit log: name nobody in it")
+
+
+class EraseOrder(Because):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "The choir", "reason": "asked for it by mail"}}
+    )
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=400)] = Field(description="Of the tenant, typed")
 
 
 class UserRow(BaseModel):
@@ -124,10 +136,10 @@ class OperatorChange(BaseModel):
 class GrantOrder(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"credits": 10, "reason": "a present"}})
 
-    credits: float = Field(ge=0.001, le=MOST_CREDITS, allow_inf_nan=False)
+    credits: float = Field(ge=0.001, le=MOST_CREDITS, allow_inf_nan=False, strict=True)
     reason: Reason = Field(description="The person sees it in their ledger")
     tenant_id: UUID | None = Field(None, description="One of the person's tenants; the first unless named")
-    expires_at: AwareDatetime | None = Field(None, description="When what is left of them goes; without it, never")
+    expires_at: Moment | None = Field(None, description="When what is left of them goes; without it, never")
 
 
 class Refunded(BaseModel):
@@ -143,7 +155,7 @@ class ImpersonationOrder(BaseModel):
         description="The person's tenant reads it in its audit log"
     )
     tenant_id: UUID | None = Field(None, description="One of the person's tenants; the first unless named")
-    minutes: int = Field(15, ge=1, le=60, description="How long at most; POST /logout ends it before")
+    minutes: int = Field(15, ge=1, le=60, strict=True, description="How long at most; POST /logout ends it before")
 
 
 class ImpersonationToken(BaseModel):
@@ -175,6 +187,7 @@ class OverviewView(BaseModel):
     workers: list[WorkerRow]
     failed: dict[str, int] = Field(description="Tasks of the last day that failed, by error_code")
     ledger: LedgerState
+    shortfall: float = Field(description="Credits that were bought and spent before their payment was taken back")
     stored_bytes: int = Field(description="Songs and results that are kept")
 
 

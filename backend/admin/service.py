@@ -16,7 +16,10 @@ from backend.audit import service as audit
 from backend.audit.service import Actor
 from backend.auth import service as auth
 from backend.credit import service as credit
+from backend.erase import service as erasing
+from backend.erase.service import Erasure
 from backend.models import Membership, Tenant, User
+from backend.payment import service as payments
 from backend.problem import Problem
 from backend.setting import service as setting
 from backend.setting.service import Change
@@ -27,6 +30,7 @@ from backend.tenant.limits import Limits, TenantUnknown, Used
 from backend.tenant.scope import Scope
 from backend.tenant.service import Place
 from backend.user import service as users
+from backend.wiring import Wiring
 from backend.worker import service as workers
 from backend.worker.service import WorkerHealth
 
@@ -41,7 +45,7 @@ class PlanUnknown(Problem):
 class OwnTenantRefused(Problem):
     status = 409
     code = "not_own_tenant"
-    detail = "An operator can't suspend a tenant of their own: they would lock themselves out."
+    detail = "An operator can't suspend or erase a tenant of their own: they would lock themselves out."
     advice = "Ask another operator, or use `vocal-remover admin`."
 
 
@@ -63,6 +67,7 @@ class TenantFile:
     used: Used
     available: int
     held: int
+    shortfall: int
     tasks: Mapping[str, int]
 
 
@@ -82,6 +87,7 @@ class Overview:
     workers: Sequence[WorkerHealth]
     failed: Mapping[str, int]
     ledger: Ledger
+    shortfall: int
     stored_bytes: int
 
 
@@ -105,6 +111,7 @@ def tenant_file(session: Session, settings: Settings, tenant_id: UUID) -> Tenant
         used=limits.used(session, tenant_id),
         available=available,
         held=held,
+        shortfall=payments.shortfall(session, tenant_id),
         tasks=repository.tasks_by_status(session, tenant_id),
     )
 
@@ -137,14 +144,24 @@ def set_limits(session: Session, actor: Actor, tenant_id: UUID, changes: Mapping
 
 def suspend(session: Session, actor: Actor, tenant_id: UUID, reason: str) -> None:
     """Raises TenantUnknown, OwnTenantRefused."""
-    if actor.user_id is not None and tenants.role_of(session, tenant_id, actor.user_id) is not None:
-        raise OwnTenantRefused
+    _spare_own(session, actor, tenant_id)
     suspension.suspend(session, actor, tenant_id, reason)
 
 
 def resume(session: Session, actor: Actor, tenant_id: UUID) -> None:
     """Raises TenantUnknown."""
     suspension.resume(session, actor, tenant_id)
+
+
+def erase(wiring: Wiring, actor: Actor, tenant_id: UUID, name: str, reason: str) -> Erasure:
+    """As its owner could. Raises TenantUnknown, TenantNameWrong, OwnTenantRefused, LastOperator."""
+    with wiring.database.read() as session:
+        found = repository.tenant(session, tenant_id)
+        if found is None or found.erased_at is not None:
+            raise TenantUnknown
+        erasing.require_name(session, tenant_id, name)
+        _spare_own(session, actor, tenant_id)
+    return erasing.erase_tenant(wiring, actor, tenant_id, reason)
 
 
 def find_users(
@@ -210,6 +227,11 @@ def unset_setting(session: Session, environment: Settings, actor: Actor, name: s
     _record_setting(session, actor, "setting.unset", name, setting.unset(session, environment, name))
 
 
+def _spare_own(session: Session, actor: Actor, tenant_id: UUID) -> None:
+    if actor.user_id is not None and tenants.role_of(session, tenant_id, actor.user_id) is not None:
+        raise OwnTenantRefused
+
+
 def _record_setting(session: Session, actor: Actor, action: str, name: str, change: Change | None) -> None:
     if change is not None:
         before, after = {"value": change.before}, {"value": change.after}
@@ -223,5 +245,6 @@ def overview(session: Session, settings: Settings) -> Overview:
         workers=workers.health(session, settings.worker.heartbeat_seconds),
         failed=repository.failed_since(session, day_ago),
         ledger=repository.ledger(session),
+        shortfall=payments.shortfall(session),
         stored_bytes=repository.stored_bytes(session),
     )

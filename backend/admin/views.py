@@ -54,6 +54,7 @@ def tenant_detail(file: TenantFile) -> TenantDetail:
         used=UsedValues(**asdict(file.used)),
         credits=shown(file.available),
         held=shown(file.held),
+        shortfall=shown(file.shortfall),
         tasks=dict(file.tasks),
     )
 
@@ -106,6 +107,7 @@ def overview(found: Overview) -> OverviewView:
             issued=shown(ledger.issued),
             earned=shown(ledger.earned),
         ),
+        shortfall=shown(found.shortfall),
         stored_bytes=found.stored_bytes,
     )
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from backend.clock import database_now
 from backend.identity import first_id
-from backend.models import AuditEntry, Membership, User
+from backend.models import AuditEntry
 from backend.tenant.scope import in_tenant, serves_every_tenant
 
 
@@ -47,13 +46,6 @@ def everywhere(
     if action is not None:
         statement = statement.where(AuditEntry.action == action)
     return _page(session, statement, before, limit)
-
-
-def operators_among(session: Session, tenant_id: UUID, user_ids: Collection[UUID]) -> set[UUID]:
-    """Those who run the service and are not of this tenant."""
-    inside = select(Membership.user_id).where(in_tenant(Membership, tenant_id))
-    statement = select(User.id).where(User.id.in_(user_ids), User.operator.is_(True), User.id.not_in(inside))
-    return set(session.scalars(statement))
 
 
 @serves_every_tenant

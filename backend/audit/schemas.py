@@ -31,10 +31,10 @@ class OperatorEntry(Entry):
     tenant_id: UUID | None = Field(description="Whose matter it was; null: the whole service's")
 
 
-def view(row: AuditEntry, *, by_operator: bool) -> Entry:
+def view(row: AuditEntry) -> Entry:
     """As its tenant sees it: where an operator sits is not their business."""
     entry = operator_view(row).model_dump(exclude={"tenant_id"})
-    return Entry.model_validate(entry | ({"by": "operator", "address": None} if by_operator else {}))
+    return Entry.model_validate(entry | ({"address": None} if row.actor_kind == "operator" else {}))
 
 
 def operator_view(row: AuditEntry) -> OperatorEntry:
@@ -44,7 +44,7 @@ def operator_view(row: AuditEntry) -> OperatorEntry:
             "tenant_id": row.tenant_id,
             "at": row.created_at,
             "action": row.action,
-            "by": row.actor_kind if row.acting_as is None else "operator",
+            "by": row.actor_kind,
             "actor_id": row.actor_id,
             "acting_as": row.acting_as,
             "key_id": row.key_id,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from backend.audit import repository
+from backend.db import after_commit
 from backend.models import AuditEntry
 from backend.models.audit_entry import ActorKind
 
@@ -33,6 +34,35 @@ SERVICE = Actor("service")
 """The service by itself, for instance the sweep."""
 
 
+_WITNESSED = "impersonation"
+
+
+class Witness:
+    """Of a request that changes something while an operator acts as somebody else: it leaves an entry, in the
+    transaction of the act. Where the act has an entry of its own, that is the one.
+    """
+
+    def __init__(self, actor: Actor, tenant_id: UUID, method: str, route: str, target: str | None) -> None:
+        self._actor, self._tenant_id, self._target = actor, tenant_id, target
+        self._after = {"method": method, "route": route}
+        self._over = False
+
+    def __call__(self, session: Session) -> None:
+        if not self._over and not session.info.get(_WITNESSED):
+            record(
+                session,
+                self._actor,
+                "impersonation.request",
+                tenant_id=self._tenant_id,
+                target=self._target,
+                after=self._after,
+            )
+        after_commit(session, self._end)
+
+    def _end(self) -> None:
+        self._over = True
+
+
 def record(
     session: Session,
     actor: Actor,
@@ -45,6 +75,8 @@ def record(
     reason: str | None = None,
 ) -> None:
     """Write it down. `before`, `after` and `reason` name people by their ids only: nobody can change them later."""
+    if actor.acting_as is not None:
+        session.info[_WITNESSED] = True
     repository.add(
         session,
         AuditEntry(
@@ -91,13 +123,6 @@ def everywhere(
         before=before,
         limit=limit,
     )
-
-
-def by_operators(session: Session, tenant_id: UUID, entries: Collection[AuditEntry]) -> set[UUID]:
-    """Of these entries, the ids of those that somebody left who runs the service."""
-    actors = {entry.actor_id for entry in entries if entry.actor_id is not None}
-    operators = repository.operators_among(session, tenant_id, actors)
-    return {entry.id for entry in entries if entry.acting_as is not None or entry.actor_id in operators}
 
 
 def forget_addresses(session: Session, *, actor_id: UUID) -> int:

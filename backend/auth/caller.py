@@ -19,9 +19,10 @@ from fastapi.security import (
     SecurityScopes,
 )
 
-from backend.audit.service import Actor
+from backend.audit.service import Actor, Witness
 from backend.auth import service, token
 from backend.auth.token import Claims, TokenRefused
+from backend.db import call_witness
 from backend.key import service as keys
 from backend.key.service import Holder
 from backend.models.api_key import Permission
@@ -34,6 +35,7 @@ from backend.threads import in_thread
 from backend.way_in import Kind, WayIn
 from backend.wiring import Wiring
 
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 EVERYTHING = frozenset(get_args(Permission))
 SCOPES = {
     "read": "See tasks, songs, results and credits",
@@ -91,6 +93,8 @@ class Caller:
     operator: bool = False
     impersonator_id: UUID | None = None
     """The operator who acts as this person."""
+    in_office: bool = False
+    """On a route for operators: what they do there is the service's doing, not a member's."""
     tenant: Standing = NOTHING_SPECIAL
     address: str | None = None
     request_id: str | None = None
@@ -106,10 +110,15 @@ class Caller:
         return Scope(self.tenant_id, None) if shared else self.scope
 
     @property
+    def keeper(self) -> Actor | None:
+        """An owner or admin, who may delete what people left behind who are gone."""
+        return self.actor if self.role in ("owner", "admin") else None
+
+    @property
     def actor(self) -> Actor:
         """For the audit log."""
         return Actor(
-            "user",
+            "operator" if self.in_office or self.impersonator_id else "user",
             user_id=self.impersonator_id or self.user_id,
             acting_as=self.user_id if self.impersonator_id else None,
             key_id=self.key_id,
@@ -125,7 +134,7 @@ class Caller:
         return WayIn(self.tenant_id, self.user_id, Kind.KEY, self.key_id)
 
 
-def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Caller:
+def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes, *, suspended_too: bool = False) -> Caller:
     """Raises TokenRefused, TooManyRequests, TenantSuspended, ScopeMissing."""
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
     shown = shown.strip()
@@ -144,7 +153,7 @@ def authenticate(request: Request, wiring: Wiring, needed: SecurityScopes) -> Ca
     )
     request.state.caller = caller  # submissions are counted by user
     count_caller(request, caller.user_id, caller.tenant_id, caller.key_id, caller.tenant.requests)
-    if caller.tenant.suspended:
+    if caller.tenant.suspended and not suspended_too:
         raise TenantSuspended
     # A route that names nothing is closed to keys, not open.
     for scope in needed.scopes or sorted(EVERYTHING):
@@ -219,7 +228,18 @@ Key = Annotated[str | None, Depends(key_scheme)]
 async def current_caller(
     request: Request, wiring: WiringOf, needed: SecurityScopes, _form: Form, _bearer: Bearer, _key: Key
 ) -> Caller:
-    return await in_thread(authenticate, request, wiring, needed)
+    return await let_in(request, wiring, needed)
+
+
+async def let_in(request: Request, wiring: Wiring, needed: SecurityScopes, *, suspended_too: bool = False) -> Caller:
+    """As `authenticate`; and what an operator does who acts as somebody else is seen."""
+    caller = await in_thread(authenticate, request, wiring, needed, suspended_too=suspended_too)
+    if caller.impersonator_id is not None and request.method not in SAFE_METHODS:
+        # Here and not in the thread: what is called in a context of its own, the endpoint does not see.
+        target = next(iter(request.path_params.values()), None)
+        route = request.scope["route"].path
+        call_witness(Witness(caller.actor, caller.tenant_id, request.method, route, target and str(target)[:100]))
+    return caller
 
 
 ReadingCaller = Annotated[Caller, Security(current_caller, scopes=["read"])]
@@ -246,8 +266,6 @@ async def logged_in(caller: Annotated[Caller, Depends(with_login)]) -> Caller:
     return await in_person(caller)
 
 
-WithLogin = Annotated[Caller, Depends(with_login)]
-"""Also an operator who acts as somebody else."""
 InPerson = Annotated[Caller, Depends(in_person)]
 """Also with a key."""
 LoggedIn = Annotated[Caller, Depends(logged_in)]

@@ -26,11 +26,11 @@ Told = TypeVar("Told")
 LONGEST_PASSWORD = 256
 
 # One hash takes 64 MiB and hundredths of a second on four cores: a storm of logins must not starve the other routes.
-# So few are made at once, by threads that step back for all others. The routes' threads must not be taken by waiting
-# either: who finds the waiting room full is told to come again.
-HASHES_AT_ONCE = 2
+# So few are made at once, on half of the cores, by threads that step back for all others. The routes' threads must
+# not be taken by waiting either: who finds the waiting room full is told to come again.
+HASHES_AT_ONCE = max(1, len(os.sched_getaffinity(0)) // 2)
 LOGINS_AT_ONCE = 10
-BEHIND_OTHERS = 10
+BEHIND_OTHERS = 15
 _waiting_room = BoundedSemaphore(LOGINS_AT_ONCE)
 _context = CryptContext(schemes=["argon2"], deprecated="auto")
 

@@ -5,13 +5,14 @@ from fastapi import APIRouter, Request
 from backend.auth import recovery
 from backend.auth.caller import LoggedIn
 from backend.auth.endpoints import newcomer, view
+from backend.auth.oneself import Oneself
 from backend.auth.schemas import AccessToken, ForgottenPassword, MailToken, PasswordChange, PasswordReset
 from backend.errors import describes
 from backend.rate_limit import RateLimits
 from backend.sessions import WiringOf
 
 
-def change_password(request: Request, body: PasswordChange, caller: LoggedIn, wiring: WiringOf) -> AccessToken:
+def change_password(request: Request, body: PasswordChange, caller: Oneself, wiring: WiringOf) -> AccessToken:
     """Change your password. Every login of yours ends; the answer has the tokens of a new one."""
     tokens = recovery.change_password(
         wiring,
@@ -31,7 +32,10 @@ def forgotten_password(request: Request, body: ForgottenPassword, wiring: Wiring
 
 
 def reset_password(request: Request, body: PasswordReset, wiring: WiringOf) -> None:
-    """Set a new password with the token from the letter. Every login of yours ends."""
+    """Set a new password with the token from the letter. Every login of yours ends.
+
+    So does every API key if your address was not proven before: somebody else may have made them.
+    """
     recovery.reset_password(wiring, body.token, body.new_password, newcomer(request), also_keys=body.keys)
 
 

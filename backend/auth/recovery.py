@@ -98,14 +98,16 @@ def ask_reset(wiring: Wiring, email: str) -> None:
 
 
 def reset_password(wiring: Wiring, shown: str, new: str, actor: Actor, *, also_keys: bool) -> None:
-    """Ends every login. Raises MailTokenRefused, TooManyLogins."""
+    """Ends every login, and every key where the letter is what first proves the address: until then whoever
+    registered it may have been somebody else. Raises MailTokenRefused, TooManyLogins.
+    """
     with wiring.database.read() as session:
         user = _proven(wiring, session, "reset", shown)
     hashed = hash_password(new)
     with wiring.database.write() as session:
         if not users.change_password(session, user, hashed):  # the token was used meanwhile
             raise MailTokenRefused
-        users.prove_email(session, user, wiring.settings.credit.grant_days)
+        also_keys |= users.prove_email(session, user, wiring.settings.credit.grant_days)
         lockout.forgive(session, lockout.password_counters(wiring.settings.auth, user.email, actor.address or ""))
         service.logout_everywhere(session, user.id, also_keys=also_keys)
         _record(session, actor, "password.reset", user, also_keys)

@@ -140,6 +140,39 @@ def revoke_used_again(session: Session, session_id: UUID, generation: int) -> Lo
     return session.scalars(statement).one_or_none()
 
 
+@serves_every_tenant
+def of_person(session: Session, user_id: UUID, *, before: UUID | None, limit: int) -> list[LoginSession]:
+    """Those that are good, in all their tenants, newest first; to nobody but this person."""
+    statement = (
+        select(LoginSession)
+        .join(User, User.id == LoginSession.user_id)
+        .where(LoginSession.user_id == user_id, *_good())
+        .order_by(LoginSession.id.desc())
+        .limit(limit)
+    )
+    if before is not None:
+        statement = statement.where(LoginSession.id < before)
+    return list(session.scalars(statement))
+
+
+@serves_every_tenant
+def revoke_of_person(session: Session, user_id: UUID, session_id: UUID) -> bool:
+    """One that `of_person` shows; False for any other."""
+    statement = (
+        update(LoginSession)
+        .where(
+            LoginSession.user_id == user_id,
+            LoginSession.id == session_id,
+            LoginSession.revoked_at.is_(None),
+            LoginSession.expires_at > database_now(),
+        )
+        .values(revoked_at=database_now())
+        .returning(LoginSession.id)
+        .execution_options(synchronize_session=False)
+    )
+    return session.scalars(statement).one_or_none() is not None
+
+
 def revoke(session: Session, scope: Scope, session_id: UUID) -> None:
     session.execute(
         update(LoginSession)

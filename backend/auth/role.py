@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, get_args
 
 from fastapi import Depends
@@ -60,7 +61,7 @@ async def operator(caller: LoggedIn) -> Caller:
     """Raises LoginNeeded, OperatorNeeded."""
     if not caller.operator:
         raise OperatorNeeded
-    return caller
+    return replace(caller, in_office=True)
 
 
 TenantReader = Annotated[Caller, Depends(tenant_reader)]

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, StrictBool, StringConstraints
 
@@ -34,7 +36,7 @@ class Registration(BaseModel):
     email: EmailStr
     password: NewPassword
     invitation: Annotated[str, StringConstraints(max_length=100)] | None = Field(
-        None, description="The code of an invitation, where registering needs one"
+        None, description="The code of an invitation. One that is not good is refused, also where none is needed"
     )
 
 
@@ -55,6 +57,16 @@ class LogoutEverywhere(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     keys: StrictBool = Field(False, description=ALSO_KEYS)
+
+
+class LoginView(BaseModel):
+    id: UUID
+    tenant_id: UUID = Field(description="Where it is now")
+    created_at: datetime
+    refreshed_at: datetime | None = Field(description="Null: never since then")
+    expires_at: datetime = Field(description="When it ends if it is not refreshed")
+    current: bool = Field(description="This request came with it")
+    impersonated: bool = Field(description="An operator acts as you with it: the log of that tenant says why")
 
 
 class PasswordChange(BaseModel):

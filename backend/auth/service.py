@@ -18,6 +18,7 @@ from backend.auth.repository import Present
 from backend.auth.token import Claims, TokenRefused
 from backend.invitation import service as invitations
 from backend.key import service as keys
+from backend.models import LoginSession
 from backend.problem import Problem
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
@@ -57,6 +58,13 @@ class TenantUnknown(Problem):
     advice = "GET /api/v1/tenants lists yours."
 
 
+class LoginUnknown(Problem):
+    status = 404
+    code = "login_not_found"
+    detail = "There is no such login of yours, or it has ended."
+    advice = "GET /api/v1/sessions lists yours."
+
+
 class RefreshRefused(Problem):
     status = 401
     code = "refresh_refused"
@@ -71,7 +79,7 @@ class Tokens:
     refresh: str
 
 
-def login(wiring: Wiring, email: str, password: str, address: str) -> Tokens:
+def login(wiring: Wiring, email: str, password: str, address: str, request_id: str | None = None) -> Tokens:
     """Raises LoginRefused, TooManyFailures, TooManyLogins. No transaction is open while the password is hashed."""
     if len(password) > LONGEST_PASSWORD:  # a form comes here unchecked
         raise LoginRefused
@@ -91,7 +99,10 @@ def login(wiring: Wiring, email: str, password: str, address: str) -> Tokens:
         raise LoginRefused
     with wiring.database.write() as session:
         lockout.forgive(session, counters)
-        return start(wiring, session, Scope(users.enter(session, found), found.id))
+        scope = Scope(users.enter(session, found), found.id)
+        actor = Actor("user", user_id=found.id, address=address, request_id=request_id)
+        audit.record(session, actor, "login.started", tenant_id=scope.tenant_id, target=found.id)
+        return start(wiring, session, scope)
 
 
 def start(wiring: Wiring, session: Session, scope: Scope) -> Tokens:
@@ -157,8 +168,23 @@ def end_membership(session: Session, scope: Scope) -> None:
     keys.revoke_all_in(session, scope)
 
 
-def logout(session: Session, scope: Scope, session_id: UUID) -> None:
+def logout(session: Session, actor: Actor, scope: Scope, session_id: UUID) -> None:
     repository.revoke(session, scope, session_id)
+    action = "login.ended" if actor.acting_as is None else "impersonation.ended"
+    audit.record(session, actor, action, tenant_id=scope.tenant_id, target=session_id)
+
+
+def logins(session: Session, user_id: UUID, *, before: UUID | None, limit: int) -> list[LoginSession]:
+    """A person's, in all their tenants, newest first, from after the login `before`."""
+    return repository.of_person(session, user_id, before=before, limit=limit)
+
+
+def end_login(session: Session, actor: Actor, scope: Scope, session_id: UUID) -> None:
+    """One of the person's, wherever it is; raises LoginUnknown."""
+    assert scope.user_id is not None
+    if not repository.revoke_of_person(session, scope.user_id, session_id):
+        raise LoginUnknown
+    audit.record(session, actor, "login.ended", tenant_id=scope.tenant_id, target=session_id)
 
 
 def end_logins(
@@ -216,7 +242,7 @@ def register(wiring: Wiring, email: str, password: str, invitation: str | None, 
                 granted=0 if waits else grant,
                 due=grant if waits else 0,
                 grant_days=settings.credit.grant_days,
-                invitation=(invitation or "") if settings.auth.invitation_only else None,
+                invitation=(invitation or "") if invitation or settings.auth.invitation_only else None,
                 actor=actor,
             )
         tokens = start(wiring, session, Scope(users.enter(session, user), user.id))

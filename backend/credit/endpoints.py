@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from backend.auth.caller import LoggedIn, ReadingCaller
-from backend.clock import utc_now
+from backend.clock import Day, utc_now
 from backend.credit import history, service, statement
 from backend.credit.schemas import Balance, Entry, Expiring, NewTransfer, entry_view
 from backend.errors import describes
@@ -71,8 +71,8 @@ def give(
 def statement_of(
     caller: ReadingCaller,
     wiring: WiringOf,
-    since: Annotated[date | None, Query(alias="from", description="First day, UTC; without it, of that month")] = None,
-    until: Annotated[date | None, Query(alias="to", description="Last day, UTC; without it, today")] = None,
+    since: Annotated[Day | None, Query(alias="from", description="First day, UTC; without it, of that month")] = None,
+    until: Annotated[Day | None, Query(alias="to", description="Last day, UTC; without it, today")] = None,
 ) -> StreamingResponse:
     """Your statement of account as CSV, oldest first, with the balance before and after each entry."""
     today = utc_now().date()

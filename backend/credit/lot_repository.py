@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import database_now
-from backend.models import CreditLot, CreditLotUse
+from backend.models import Account, CreditLot, CreditLotUse
 from backend.tenant.scope import Scope, in_scope, in_tenant, serves_every_tenant
 
 
@@ -28,24 +28,33 @@ def add(session: Session, scope: Scope, transfer_id: UUID, amount: int, expires_
     session.flush()
 
 
-def left(session: Session, scope: Scope, limit: int) -> list[CreditLot]:
+def left(session: Session, scope: Scope, limit: int, *, expired_too: bool) -> list[CreditLot]:
     """Those with something in them, the soonest to expire first."""
-    return list(
-        session.scalars(
-            select(CreditLot)
-            .where(in_scope(CreditLot, scope), CreditLot.remaining > 0)
-            .order_by(CreditLot.expires_at, CreditLot.id)
-            .limit(limit)
-            .execution_options(populate_existing=True)
-        )
+    statement = (
+        select(CreditLot)
+        .where(in_scope(CreditLot, scope), CreditLot.remaining > 0)
+        .order_by(CreditLot.expires_at, CreditLot.id)
+        .limit(limit)
+        .execution_options(populate_existing=True)
     )
+    return list(session.scalars(statement if expired_too else statement.where(~_due())))
+
+
+def covered(session: Session, scope: Scope) -> bool:
+    """Whether a person has at least what expired of theirs and was not taken yet."""
+    expired = select(func.coalesce(func.sum(CreditLot.remaining), 0)).where(
+        in_scope(CreditLot, scope), CreditLot.remaining > 0, _due()
+    )
+    enough = Account.balance >= expired.scalar_subquery()
+    statement = select(Account.id).where(in_scope(Account, scope), Account.kind == "available", enough)
+    return session.scalars(statement).one_or_none() is not None
 
 
 def expiring(session: Session, scope: Scope, limit: int) -> list[tuple[int, datetime]]:
     """(how much, when), the soonest first."""
     rows = session.execute(
         select(func.sum(CreditLot.remaining), CreditLot.expires_at)
-        .where(in_scope(CreditLot, scope), CreditLot.remaining > 0)
+        .where(in_scope(CreditLot, scope), CreditLot.remaining > 0, ~_due())
         .group_by(CreditLot.expires_at)
         .order_by(CreditLot.expires_at)
         .limit(limit)
@@ -74,7 +83,7 @@ def owners_of_due(session: Session, limit: int) -> list[Scope]:
     """Whose credits have expired, by the database's clock."""
     due = (
         select(CreditLot.tenant_id, CreditLot.user_id)
-        .where(CreditLot.remaining > 0, CreditLot.expires_at <= database_now())
+        .where(CreditLot.remaining > 0, _due())
         .order_by(CreditLot.expires_at)
         .limit(limit)
         .subquery()
@@ -85,10 +94,13 @@ def owners_of_due(session: Session, limit: int) -> list[Scope]:
 def empty_due(session: Session, scope: Scope) -> int:
     """Take what has expired out of a person's lots; how much it was."""
     lots = session.execute(
-        select(CreditLot.id, CreditLot.remaining).where(
-            in_scope(CreditLot, scope), CreditLot.remaining > 0, CreditLot.expires_at <= database_now()
-        )
+        select(CreditLot.id, CreditLot.remaining).where(in_scope(CreditLot, scope), CreditLot.remaining > 0, _due())
     ).all()
     for lot_id, remaining in lots:
         change(session, scope.tenant_id, lot_id, -remaining)
     return sum(remaining for _, remaining in lots)
+
+
+def _due() -> ColumnElement[bool]:
+    # The clock in a query of its own is read once for all rows.
+    return CreditLot.expires_at <= select(database_now()).scalar_subquery()

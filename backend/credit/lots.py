@@ -22,10 +22,10 @@ Taken = list[tuple[CreditLot, int]]
 """From which lots, and how much of each."""
 
 
-def take(session: Session, scope: Scope, amount: int) -> Taken:
+def take(session: Session, scope: Scope, amount: int, *, expired_too: bool = False) -> Taken:
     """What of `amount` comes from lots; the rest of it never expires."""
     taken: Taken = []
-    while amount and (lots := lot_repository.left(session, scope, AT_ONCE)):
+    while amount and (lots := lot_repository.left(session, scope, AT_ONCE, expired_too=expired_too)):
         for lot in lots:
             part = min(amount, lot.remaining)
             if part:
@@ -41,7 +41,7 @@ def take_for_task(session: Session, scope: Scope, amount: int, task_id: UUID) ->
 
 
 def put_back(session: Session, tenant_id: UUID, task_id: UUID) -> None:
-    """Into the lots that they came from; from one that has expired since, the sweep takes them again."""
+    """Into the lots that they came from; in one that has expired since, nobody can spend them."""
     for use in lot_repository.uses(session, tenant_id, task_id):
         lot_repository.change(session, tenant_id, use.lot_id, use.amount)
 

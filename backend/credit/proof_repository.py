@@ -133,7 +133,7 @@ def _purchases(session: Session) -> Iterator[Imbalance]:
     refunded = Purchase.status == "refunded"
     # One that was taken back before it was paid never brought credits.
     paid = case((refunded & (bought == 0), 0), (refunded | (Purchase.status == "paid"), Purchase.amount), else_=0)
-    returned, due = back + Purchase.shortfall, case((refunded, bought), else_=0)
+    returned, due = back + Purchase.shortfall, case((refunded, bought), else_=Purchase.returned)
     purchases = session.execute(
         select(Purchase.id, Purchase.status, paid, bought, due, returned)
         .outerjoin(entries, entries.c.purchase_id == Purchase.id)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from uuid import UUID
 
-from sqlalchemy import Select, func, select, tuple_, update
+from sqlalchemy import CompoundSelect, func, literal, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from backend.built_once import built_once
-from backend.models import Account, Transfer
+from backend.clock import database_now
+from backend.models import Account, CreditLot, Transfer
 from backend.models.account import SYSTEM_KINDS
 from backend.tenant.scope import Scope, in_scope, in_tenant, serves_every_tenant
 
@@ -42,13 +43,19 @@ def _system_account_id(session: Session, kind: str) -> UUID:
 
 
 def balances(session: Session, scope: Scope) -> dict[str, int]:
-    """`available` and `held`, in millicredits."""
+    """`available` and `held`, in millicredits; and `expired`, what of `available` is to be taken."""
     return {kind: int(balance) for kind, balance in session.execute(*_balances(scope))}
 
 
 @built_once
-def _balances(scope: Scope) -> Select[str, int]:
-    return select(Account.kind, func.sum(Account.balance)).where(in_scope(Account, scope)).group_by(Account.kind)
+def _balances(scope: Scope) -> CompoundSelect[str, int]:
+    """One statement, so that what is taken meanwhile is in both of its parts or in neither."""
+    accounts = select(Account.kind, func.sum(Account.balance)).where(in_scope(Account, scope)).group_by(Account.kind)
+    now = select(database_now()).scalar_subquery()
+    expired = select(literal("expired"), func.coalesce(func.sum(CreditLot.remaining), 0)).where(
+        in_scope(CreditLot, scope), CreditLot.remaining > 0, CreditLot.expires_at <= now
+    )
+    return accounts.union_all(expired)
 
 
 @serves_every_tenant
@@ -80,6 +87,19 @@ def lock(session: Session, accounts: Collection[UUID]) -> dict[UUID, int]:
         .with_for_update(key_share=True)
     )
     return {row.id: row.balance for row in rows}
+
+
+@serves_every_tenant
+def lock_tenant(session: Session, tenant_id: UUID) -> dict[UUID, int]:
+    """What each of a tenant's people has who has something; the house's account is locked with theirs."""
+    theirs = (Account.tenant_id == tenant_id) & (Account.kind == "available") & (Account.balance > 0)
+    rows = session.execute(
+        select(Account.user_id, Account.balance)
+        .where(theirs | (Account.kind == "issued"))
+        .order_by(Account.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.user_id: row.balance for row in rows if row.user_id is not None}
 
 
 @serves_every_tenant

@@ -48,7 +48,7 @@ class NewTransfer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     to_user_id: UUID = Field(description="A member of your tenant")
-    credits: float = Field(ge=0.001, le=1e6, multiple_of=0.001)
+    credits: float = Field(ge=0.001, le=1e6, multiple_of=0.001, strict=True)
     reason: str | None = Field(None, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 

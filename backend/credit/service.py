@@ -7,15 +7,17 @@ Amounts are millicredits. Who did it and why stands in the audit log, where the 
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
-from backend.audit.service import SERVICE, Actor
-from backend.credit import lot_repository, lots, proof_repository, repository
+from backend.audit.service import Actor
+from backend.credit import ledger, lot_repository, lots, proof_repository, repository
+from backend.credit.ledger import CreditsExhausted as CreditsExhausted
+from backend.credit.ledger import move
 from backend.credit.proof_repository import Imbalance
 from backend.models import Transfer
 from backend.problem import Problem
@@ -24,13 +26,7 @@ from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 
 SHOWN_LOTS = 100
-
-
-class CreditsExhausted(Problem):
-    status = 402
-    code = "credits_exhausted"
-    detail = "Your credits do not cover this."
-    advice = "GET /api/v1/credits shows your balance; ask the operator for more credits."
+LONGEST_GRANT = timedelta(days=36_525)
 
 
 class MemberUnknown(Problem):
@@ -52,6 +48,14 @@ class NothingToRefund(Problem):
     code = "nothing_to_refund"
     detail = "This task was not paid."
     advice = "Only a completed task that cost credits can be refunded."
+
+
+class GrantExpiryRefused(Problem):
+    status = 422
+    code = "grant_expiry_invalid"
+    detail = "Credits expire in the future, and within a hundred years."
+    advice = "Give a time in the future, or none."
+    field = "expires_at"
 
 
 class AlreadyRefunded(Problem):
@@ -99,10 +103,17 @@ def grant(
 ) -> Transfer:
     """Credits out of nothing; what is left of them at `expires_at` goes again."""
     scope = Scope(tenant_id, user_id)
-    transfer = _move(session, scope, "issued", "available", amount, "grant", reason=reason)
+    transfer = move(session, scope, "issued", "available", amount, "grant", reason=reason)
     if expires_at is not None:
         lot_repository.add(session, scope, transfer.id, amount, expires_at)
     return transfer
+
+
+def require_future(session: Session, expires_at: datetime) -> None:
+    """Of credits that somebody is about to get. Raises GrantExpiryRefused."""
+    now = lot_repository.in_days(session, 0)
+    if not now < expires_at <= now + LONGEST_GRANT:
+        raise GrantExpiryRefused
 
 
 def require(session: Session, scope: Scope, amount: int) -> None:
@@ -116,8 +127,9 @@ def hold(session: Session, tenant_id: UUID, user_id: UUID, amount: int, task_id:
     """Raises CreditsExhausted; the caller's transaction must then end without a commit."""
     if amount:
         scope = Scope(tenant_id, user_id)
-        _move(session, scope, "available", "held", amount, "hold", task_id=task_id)
+        move(session, scope, "available", "held", amount, "hold", task_id=task_id)
         lots.take_for_task(session, scope, amount, task_id)
+        ledger.require_unexpired(session, scope)
 
 
 def capture(session: Session, tenant_id: UUID, task_id: UUID) -> None:
@@ -141,7 +153,7 @@ def refund(session: Session, tenant_id: UUID, task_id: UUID, reason: str | None)
         raise AlreadyRefunded
     scope = Scope(tenant_id, paid.user_id)
     try:
-        return _move(session, scope, "earned", "available", paid.amount, "refund", task_id=task_id, reason=reason)
+        return move(session, scope, "earned", "available", paid.amount, "refund", task_id=task_id, reason=reason)
     except IntegrityError as error:  # another was quicker: the unique index says so
         raise AlreadyRefunded from error
 
@@ -156,8 +168,9 @@ def transfer(session: Session, giver: Scope, to_user_id: UUID, amount: int, reas
     if tenants.role_of(session, giver.tenant_id, to_user_id) is None:
         raise MemberUnknown
     receiver = Scope(giver.tenant_id, to_user_id)
-    entry = _move(session, giver, "available", "available", amount, "transfer", to=receiver, reason=reason)
+    entry = move(session, giver, "available", "available", amount, "transfer", to=receiver, reason=reason)
     lots.pass_on(session, receiver, entry.id, lots.take(session, giver, amount))
+    ledger.require_unexpired(session, giver)
     return entry
 
 
@@ -172,27 +185,35 @@ def give(session: Session, giver: Scope, actor: Actor, to_user_id: UUID, amount:
 def forfeit(session: Session, tenant_id: UUID, user_id: UUID, reason: str) -> int:
     """All that can be spent goes back to where credits come from; how much it was."""
     scope = Scope(tenant_id, user_id)
-    amount = _lock_available(session, scope)
+    amount = ledger.lock_available(session, scope)
+    amount -= ledger.expire(session, scope)
     if amount:
-        _move(session, scope, "available", "issued", amount, "expiry", reason=reason)
-        lots.take(session, scope, amount)
+        ledger.reclaim(session, scope, amount, "expiry", reason=reason)
     return amount
 
 
 def purchase(session: Session, tenant_id: UUID, user_id: UUID, amount: int, purchase_id: UUID) -> Transfer:
     """Bought credits, which never expire. A second time is refused by the unique index."""
     scope = Scope(tenant_id, user_id)
-    return _move(session, scope, "issued", "available", amount, "purchase", purchase_id=purchase_id)
+    return move(session, scope, "issued", "available", amount, "purchase", purchase_id=purchase_id)
 
 
 def charge_back(session: Session, tenant_id: UUID, user_id: UUID, amount: int, purchase_id: UUID) -> int:
-    """Take bought credits back, as far as they are still there; what is missing."""
-    scope = Scope(tenant_id, user_id)
-    found = min(amount, _lock_available(session, scope))
-    if found:
-        _move(session, scope, "available", "issued", found, "chargeback", purchase_id=purchase_id)
-        lots.take(session, scope, found)
-    return amount - found
+    """Take bought credits back: from who has bought them, then from others of the tenant, who may have been given
+    them; what is missing.
+    """
+    if not amount:
+        return 0
+    people = repository.lock_tenant(session, tenant_id)
+    for person in sorted(people, key=lambda person: person != user_id):
+        if not amount:
+            break
+        scope = Scope(tenant_id, person)
+        found = min(amount, people[person] - ledger.expire(session, scope))
+        if found:
+            ledger.reclaim(session, scope, found, "chargeback", purchase_id=purchase_id)
+            amount -= found
+    return amount
 
 
 def expire_due(session: Session, limit: int = 500) -> int:
@@ -205,13 +226,13 @@ def expire_due(session: Session, limit: int = 500) -> int:
         return 0
     # In the order of their ids, as everywhere: the house's account is older than all people's.
     repository.lock(session, [repository.account_id(session, owners[0], "issued")])
-    return sum(_expire(session, owner) for owner in repository.lock_free(session, owners))
+    return sum(ledger.expire(session, owner) > 0 for owner in repository.lock_free(session, owners))
 
 
 def balance(session: Session, scope: Scope) -> tuple[int, int]:
-    """(available, held)."""
+    """(what can be spent, what is put aside)."""
     found = repository.balances(session, scope)
-    return found.get("available", 0), found.get("held", 0)
+    return found.get("available", 0) - found["expired"], found.get("held", 0)
 
 
 def expiring(session: Session, scope: Scope) -> list[tuple[int, datetime]]:
@@ -224,53 +245,7 @@ def verify(session: Session) -> list[Imbalance]:
     return proof_repository.imbalances(session)
 
 
-def _expire(session: Session, scope: Scope) -> bool:
-    amount = lot_repository.empty_due(session, scope)
-    if amount:
-        entry = _move(session, scope, "available", "issued", amount, "expiry")
-        after = {"user_id": str(scope.user_id), "millicredits": amount}
-        audit.record(session, SERVICE, "credits.expired", tenant_id=scope.tenant_id, target=entry.id, after=after)
-    return amount > 0
-
-
 def _settle(session: Session, tenant_id: UUID, task_id: UUID, into: str, kind: str) -> None:
     held = repository.of_task(session, tenant_id, task_id, "hold")
     if held is not None:  # a task that costs nothing has no hold
-        _move(session, Scope(tenant_id, held.user_id), "held", into, held.amount, kind, task_id=task_id)
-
-
-def _lock_available(session: Session, scope: Scope) -> int:
-    """What can be spent, and by nobody else until the transaction ends."""
-    ours, theirs = (repository.account_id(session, scope, kind) for kind in ("issued", "available"))
-    return repository.lock(session, [ours, theirs])[theirs]
-
-
-def _move(
-    session: Session,
-    scope: Scope,
-    debit: str,
-    credit: str,
-    amount: int,
-    kind: str,
-    *,
-    to: Scope | None = None,
-    task_id: UUID | None = None,
-    purchase_id: UUID | None = None,
-    reason: str | None = None,
-) -> Transfer:
-    """From an account of this person or of the house to another; `to` names another's. Raises CreditsExhausted."""
-    entry = Transfer(
-        tenant_id=scope.tenant_id,
-        user_id=scope.user_id,
-        debit_account_id=repository.account_id(session, scope, debit),
-        credit_account_id=repository.account_id(session, to or scope, credit),
-        amount=amount,
-        kind=kind,
-        task_id=task_id,
-        purchase_id=purchase_id,
-        to_user_id=to.user_id if to else None,
-        reason=reason,
-    )
-    if not repository.move(session, scope, entry):
-        raise CreditsExhausted
-    return entry
+        move(session, Scope(tenant_id, held.user_id), "held", into, held.amount, kind, task_id=task_id)

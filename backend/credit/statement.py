@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import unicodedata
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -16,7 +18,9 @@ from backend.tenant.scope import Scope
 
 COLUMNS = ("time", "entry", "change", "balance", "kind", "credits", "task", "purchase", "member", "reason")
 AT_ONCE = 500
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+FORMULA_STARTS = frozenset("=+-@＝＋－＠")
+SEPARATORS = re.compile(r"([;|\t\r\n])")
+"""Other than the comma: what divides cells where a spreadsheet expects something else."""
 
 
 def lines(database: Database, scope: Scope, start: datetime, end: datetime) -> Iterator[str]:
@@ -68,11 +72,16 @@ def _credits(amount: int) -> str:
 
 def _harmless(reason: str | None) -> str:
     """A spreadsheet would take such a text for a formula, and run what somebody else wrote."""
-    text = reason or ""
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA_STARTS) else text
+    pieces = SEPARATORS.split(reason or "")
+    return "".join(f"'{piece}" if _seen_first(piece) in FORMULA_STARTS else piece for piece in pieces)
+
+
+def _seen_first(text: str) -> str:
+    """Past spaces of all kinds, marks of byte order and direction, and what else nobody sees."""
+    return next((sign for sign in text if not sign.isspace() and unicodedata.category(sign) not in ("Cc", "Cf")), "")
 
 
 def _line(values: tuple[object, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text).writerow(values)
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow(values)
     return text.getvalue()

@@ -3,7 +3,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 
 from backend.auth import recovery
-from backend.auth.caller import LoggedIn
+from backend.auth.oneself import Oneself
 from backend.auth.role import TenantOwner
 from backend.erase import receipt, service
 from backend.erase.schemas import ErasureContent, ErasureReceipt, PersonErasure, ReceiptCheck, TenantErasure
@@ -24,7 +24,7 @@ def erase_tenant(request: Request, body: TenantErasure, caller: TenantOwner, wir
     return _view(service.erase_tenant(wiring, caller.actor, caller.tenant_id))
 
 
-def erase_me(request: Request, body: PersonErasure, caller: LoggedIn, wiring: WiringOf) -> ErasureReceipt:
+def erase_me(request: Request, body: PersonErasure, caller: Oneself, wiring: WiringOf) -> ErasureReceipt:
     """Erase yourself: all that is yours, in every tenant, and the tenants in which nobody else is.
 
     Where you are the last owner among others, make somebody else an owner first. The answer is a signed receipt.
@@ -44,7 +44,7 @@ def _view(erasure: Erasure) -> ErasureReceipt:
 
 def routes(limits: RateLimits) -> APIRouter:
     router = APIRouter(tags=["account"])
-    router.post("/tenant/erase", responses=describes(401, 403, 422, 429, 503))(limits.login(erase_tenant))
+    router.post("/tenant/erase", responses=describes(401, 403, 409, 422, 429, 503))(limits.login(erase_tenant))
     router.post("/me/erase", responses=describes(401, 403, 409, 422, 429, 503))(limits.login(erase_me))
     router.post("/erasures/verify", responses=describes(422))(verify)
     return router

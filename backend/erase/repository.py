@@ -38,6 +38,8 @@ from backend.models import (
 from backend.tenant.scope import Scope, in_scope, in_tenant, serves_every_tenant
 
 ERASED = "erased"
+UNNAMED = "unnamed"
+"""A tenant that lives on and had the address of somebody who is gone for its name, as a new one has its founder's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,9 @@ def close_person(session: Session, user_id: UUID) -> int:
         session,
         update(Invitation).where(or_(Invitation.email == email, Invitation.used_by == user_id)).values(email=None),
     )
+    theirs = select(Account.tenant_id).where(Account.user_id == user_id)
+    named = func.lower(func.trim(Tenant.name)) == email
+    _run(session, update(Tenant).where(Tenant.id.in_(theirs), named).values(name=UNNAMED))
     _run(
         session,
         delete(LoginSession).where(or_(LoginSession.user_id == user_id, LoginSession.impersonator_id == user_id)),

@@ -31,7 +31,7 @@ class Subject(BaseModel):
 
 
 class By(BaseModel):
-    kind: str = Field(description="user, or command: the operator of the service")
+    kind: str = Field(description="user; or operator, or command: of the service")
     id: UUID | None
 
 

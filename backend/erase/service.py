@@ -19,6 +19,7 @@ from backend.audit import service as audit
 from backend.audit.service import Actor
 from backend.credit import service as credit
 from backend.erase import receipt, repository
+from backend.invitation import service as invitations
 from backend.member.service import LastOwner
 from backend.problem import Problem
 from backend.task import service as tasks
@@ -29,10 +30,11 @@ from backend.user import service as users
 from backend.webhook import service as webhooks
 from backend.wiring import Wiring
 
+UNCHANGEABLE = "words that somebody typed there stay as they are: nobody can change them"
 STAYS = (
-    ("ledger entries", "accounting: amounts, times and ids; notes that members wrote on transfers can't be changed"),
+    ("ledger entries", f"accounting: amounts, times and ids, notes on transfers, reasons for grants; {UNCHANGEABLE}"),
     ("purchases", "accounting: pack, price, time and ids"),
-    ("audit log", "who did what, by ids alone; the addresses in it are forgotten"),
+    ("audit log", f"who did what, by ids, and the reasons that were given; network addresses go; {UNCHANGEABLE}"),
     ("rows of tasks and songs", "what ledger entries refer to: ids, times, lengths and prices, no names, no files"),
     ("rows of people and tenants", "what all of these refer to: ids, times and limits"),
 )
@@ -72,7 +74,7 @@ def require_name(session: Session, tenant_id: UUID, name: str) -> None:
         raise TenantNameWrong
 
 
-def erase_tenant(wiring: Wiring, actor: Actor, tenant_id: UUID) -> Erasure:
+def erase_tenant(wiring: Wiring, actor: Actor, tenant_id: UUID, reason: str | None = None) -> Erasure:
     """With its people, but for those who are in another tenant too. Raises TenantUnknown, LastOperator."""
     with wiring.database.write() as session:
         tenants.lock(session, tenant_id)
@@ -83,7 +85,7 @@ def erase_tenant(wiring: Wiring, actor: Actor, tenant_id: UUID) -> Erasure:
             if repository.tenants_of(session, user_id) == [tenant_id]:
                 users.spare_last_operator(session, user_id)
                 _add_person(session, going, user_id)
-        content, leaving = _erase(wiring, session, actor, going, "tenant", tenant_id)
+        content, leaving = _erase(wiring, session, actor, going, "tenant", tenant_id, reason)
     return _finish(wiring, content, leaving)
 
 
@@ -97,11 +99,17 @@ def erase_person(wiring: Wiring, actor: Actor, user_id: UUID) -> Erasure:
             tenants.lock(session, tenant_id)
             if tenants.count(session, tenant_id) == 1:
                 going.tenants.append(tenant_id)
-            elif tenants.owners(session, tenant_id) == [user_id]:
+            elif _holds(session, tenant_id, user_id):
                 raise LastOwner
         _add_person(session, going, user_id)
         content, leaving = _erase(wiring, session, actor, going, "person", user_id)
     return _finish(wiring, content, leaving)
+
+
+def _holds(session: Session, tenant_id: UUID, user_id: UUID) -> bool:
+    """Whether without this owner nobody is left who can act as one."""
+    owner = tenants.role_of(session, tenant_id, user_id) == "owner"
+    return owner and not tenants.owners(session, tenant_id, but=user_id)
 
 
 def _add_person(session: Session, going: _Going, user_id: UUID) -> None:
@@ -111,7 +119,13 @@ def _add_person(session: Session, going: _Going, user_id: UUID) -> None:
 
 
 def _erase(
-    wiring: Wiring, session: Session, actor: Actor, going: _Going, kind: str, subject: UUID
+    wiring: Wiring,
+    session: Session,
+    actor: Actor,
+    going: _Going,
+    kind: str,
+    subject: UUID,
+    reason: str | None = None,
 ) -> tuple[dict[str, Any], list[removal.Leaving]]:
     counts: Counter[str] = Counter()
     for tenant_id in going.tenants:
@@ -124,6 +138,7 @@ def _erase(
         if tenants.role_of(session, place.tenant_id, place.user_id) is not None:
             tenants.remove(session, place.tenant_id, place.user_id)
             counts["memberships"] += 1
+        invitations.revoke_of(session, place.tenant_id, place.user_id)
     running = [task_id for scope in going.scopes for task_id in _stop(wiring, session, scope)]
     found = [(scope, repository.files(session, scope)) for scope in going.scopes]
     task_keys = {task_id: keys.task_key(name, task_id) for _, files in found for task_id, name in files.tasks}
@@ -148,10 +163,10 @@ def _erase(
         "task_ids": sorted(map(str, task_keys)),
         "upload_ids": sorted(map(str, upload_keys)),
         "bytes": sum(files.bytes for _, files in found),
-        "credits": credit.shown(counts.pop("millicredits")),
+        "credits": credit.shown(counts.pop("millicredits", 0)),
         "stays": [{"what": what, "why": why} for what, why in STAYS],
     }
-    _record(session, actor, going, kind, subject, counts)
+    _record(session, actor, going, kind, subject, counts, reason)
     content["counts"] = dict(counts)
     leaving = [removal.announce(wiring.storage, task_keys, upload_keys)]
     if running:
@@ -177,7 +192,15 @@ def _forget_webhooks(session: Session, scope: Scope) -> int:
     return count
 
 
-def _record(session: Session, actor: Actor, going: _Going, kind: str, subject: UUID, counts: Counter[str]) -> None:
+def _record(
+    session: Session,
+    actor: Actor,
+    going: _Going,
+    kind: str,
+    subject: UUID,
+    counts: Counter[str],
+    reason: str | None,
+) -> None:
     """One entry for all of it. Then the addresses go: this act's, too, where it was the person's own."""
     audit.record(
         session,
@@ -186,6 +209,7 @@ def _record(session: Session, actor: Actor, going: _Going, kind: str, subject: U
         tenant_id=next(iter(going.tenants), None),
         target=subject,
         after={"tenants": [*map(str, going.tenants)], "people": [*map(str, going.people)], **counts},
+        reason=reason,
     )
     for user_id in going.people:
         counts["addresses_in_audit_log"] += audit.forget_addresses(session, actor_id=user_id)

@@ -1,6 +1,6 @@
 """Retries made safe: the same Idempotency-Key gives the same answer, and does the work once.
 
-Keys belong to a user and are kept for a day. The answer is written in the transaction that does the work.
+Keys belong to a user in a tenant and are kept for a day. The answer is written in the transaction that does the work.
 """
 
 from __future__ import annotations

@@ -47,6 +47,17 @@ def revoke(session: Session, tenant_id: UUID, which: ColumnElement[bool]) -> lis
 
 
 @serves_every_tenant
+def revoke_all(session: Session, invited_by: UUID) -> None:
+    """Everywhere: the person can do nothing any more."""
+    session.execute(
+        update(TenantInvitation)
+        .where(TenantInvitation.invited_by == invited_by, *_open())
+        .values(revoked_at=database_now())
+        .execution_options(synchronize_session=False)
+    )
+
+
+@serves_every_tenant
 def tenant_of(session: Session, sha256: str, email: str) -> UUID | None:
     """The code says which tenant it is for."""
     return session.scalars(select(TenantInvitation.tenant_id).where(*_good(sha256, email))).one_or_none()

@@ -65,6 +65,11 @@ def revoke_of(session: Session, tenant_id: UUID, invited_by: UUID) -> int:
     return len(repository.revoke(session, tenant_id, TenantInvitation.invited_by == invited_by))
 
 
+def revoke_all(session: Session, invited_by: UUID) -> None:
+    """Of somebody who may do nothing any more, in every tenant."""
+    repository.revoke_all(session, invited_by)
+
+
 def tenant_of(session: Session, code: str, email: str) -> UUID | None:
     """Which tenant it is for; None if `take` would not take it."""
     return repository.tenant_of(session, _sha256(code), email)

@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from backend.clock import Moment
 from backend.models import ApiKey
 from backend.models.api_key import Permission
+from backend.one_line import ONE_LINE
 
-KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=r"^[^\x00]*$")]
+KeyName = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=ONE_LINE)]
 
 
 class NewKey(BaseModel):
@@ -21,7 +23,7 @@ class NewKey(BaseModel):
     scopes: list[Permission] = Field(
         min_length=1, max_length=3, description="What it may do; none of the three includes another"
     )
-    expires_at: AwareDatetime | None = Field(None, description="RFC 3339; without it, until it is revoked")
+    expires_at: Moment | None = Field(None, description="RFC 3339; without it, until it is revoked")
 
 
 class KeyView(BaseModel):

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from backend.auth.caller import Caller, LoggedIn, ReadingCaller
+from backend.auth.oneself import ReadingAnyway
 from backend.auth.role import TenantKeeper, TenantReader
 from backend.credit import service as credit
 from backend.errors import describes
@@ -25,6 +26,7 @@ from backend.member.schemas import (
     PlaceView,
     RoleChange,
     TenantChange,
+    TenantSong,
     TenantTask,
     TenantView,
     Used,
@@ -38,6 +40,7 @@ from backend.task.views import history_row
 from backend.tenant import limits
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
+from backend.upload import service as uploads
 from backend.user import joining
 from backend.user import service as users
 from backend.wiring import Wiring
@@ -63,7 +66,7 @@ def change_tenant(body: TenantChange, caller: TenantKeeper, session: Writing, wi
 
 
 @router.get("/tenants")
-def places(caller: ReadingCaller, session: Reading) -> list[PlaceView]:
+def places(caller: ReadingAnyway, session: Reading) -> list[PlaceView]:
     """The tenants that you are in. A login starts in the one that you joined first; see `switch`."""
     return [
         PlaceView(
@@ -138,6 +141,37 @@ def tenant_tasks(
     page = one_page(request, response, records, limit, lambda record: record.task.id)
     emails = users.emails(session, {record.task.user_id for record in page})
     return [_tenant_task(wiring, caller, record, emails[record.task.user_id]) for record in page]
+
+
+@router.get("/tenant/uploads")
+def tenant_uploads(
+    request: Request,
+    response: Response,
+    caller: TenantReader,
+    session: Reading,
+    user_id: UUID | None = None,
+    limit: Limit = 100,
+    cursor: UUID | None = None,
+) -> list[TenantSong]:
+    """Everybody's songs, newest first, for owners and admins; the next page is in the `Link` header.
+
+    Those of people who have left are yours to delete: DELETE /uploads/{upload_id}.
+    """
+    found = uploads.page(session, Scope(caller.tenant_id, user_id), before=cursor, limit=limit + 1)
+    page = one_page(request, response, found, limit, lambda row: row.id)
+    emails = users.emails(session, {row.user_id for row in page})
+    return [
+        TenantSong(
+            upload_id=row.id,
+            user_id=row.user_id,
+            email=emails[row.user_id],
+            filename=row.filename,
+            duration=row.seconds,
+            size=row.size,
+            created_at=row.created_at,
+        )
+        for row in page
+    ]
 
 
 @router.post("/tenant/invitations", status_code=201, responses=describes(409, 422))

@@ -8,11 +8,10 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field, StrictBool, StrictI
 
 from backend.models.membership import Role
 from backend.models.task import TaskStatus
+from backend.one_line import ONE_LINE
 from backend.task.schemas import Stem
 
-TenantName = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=r"^[^\x00-\x1f\x7f]*$")
-]
+TenantName = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=ONE_LINE)]
 Days = Annotated[StrictInt, Field(ge=1, le=36_500)]
 
 
@@ -135,3 +134,15 @@ class TenantTask(BaseModel):
     created_at: datetime
     finished_at: datetime | None
     stems: list[Stem] = Field(description="With links, of your own tasks; of others' where the tenant shares audio")
+
+
+class TenantSong(BaseModel):
+    """What an owner or admin sees of anybody's song."""
+
+    upload_id: UUID
+    user_id: UUID
+    email: str
+    filename: str
+    duration: float = Field(description="Seconds")
+    size: int = Field(description="Bytes")
+    created_at: datetime

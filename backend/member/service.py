@@ -88,7 +88,7 @@ def change_role(session: Session, actor: Actor, tenant_id: UUID, by: UUID, user_
     if role == theirs:
         return role
     if theirs == "owner":
-        _require_another_owner(session, tenant_id, user_id)
+        _another_owner(session, Scope(tenant_id, user_id), theirs)
     tenants.set_role(session, tenant_id, user_id, role)
     if RANKS[role] < RANKS[theirs]:
         invitations.revoke_of(session, tenant_id, user_id)
@@ -164,19 +164,21 @@ def _roles(session: Session, tenant_id: UUID, by: UUID, user_id: UUID) -> tuple[
     return mine, theirs
 
 
-def _require_another_owner(session: Session, tenant_id: UUID, user_id: UUID) -> UUID:
-    others = [owner for owner in tenants.owners(session, tenant_id) if owner != user_id]
-    if not others:
+def _another_owner(session: Session, scope: Scope, role: Role, preferred: UUID | None = None) -> UUID:
+    """Of somebody with this role. Owners who are deactivated don't count while another owner goes."""
+    assert scope.user_id is not None
+    found = tenants.owners(session, scope.tenant_id, but=scope.user_id)
+    if role != "owner":
+        found += tenants.owners(session, scope.tenant_id, but=scope.user_id, idle=True)
+    if not found:
         raise LastOwner
-    return others[0]
+    return preferred if preferred in found else found[0]
 
 
 def _end(wiring: Wiring, session: Session, actor: Actor, scope: Scope, role: Role, by: UUID, action: str) -> Gone:
     """Songs, tasks and webhooks stay the tenant's. Leftover credits go to the owner who acts, else to the first one."""
     assert scope.user_id is not None
-    heir = _require_another_owner(session, scope.tenant_id, scope.user_id)
-    if by != scope.user_id and by in tenants.owners(session, scope.tenant_id):
-        heir = by
+    heir = _another_owner(session, scope, role, preferred=by)
     # First: it waits for orders of theirs that are being written, and lets no more come (`limits.admit`).
     tenants.remove(session, scope.tenant_id, scope.user_id)
     auth.end_membership(session, scope)

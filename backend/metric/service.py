@@ -29,6 +29,7 @@ class Checked:
 
     at: float
     imbalances: int
+    shortfall: int
     finished: Mapping[str, int]
 
 
@@ -65,6 +66,11 @@ class Metrics:
                 "vr_ledger_imbalances", "What the ledger can't explain: must be 0.", value=checked.imbalances
             ),
             GaugeMetricFamily(
+                "vr_purchase_shortfall_credits",
+                "Bought and spent, and then taken back by who paid; as of the last check of the ledger.",
+                value=credit.shown(checked.shortfall),
+            ),
+            GaugeMetricFamily(
                 "vr_ledger_checked_timestamp_seconds", "When the ledger was last checked.", value=checked.at
             ),
         ]
@@ -78,7 +84,9 @@ class Metrics:
             if self._checked is known:
                 with self._wiring.database.read() as session:
                     finished = repository.tasks(session, FINISHED)
-                    self._checked = Checked(time.time(), len(credit.verify(session)), finished)
+                    self._checked = Checked(
+                        time.time(), len(credit.verify(session)), repository.shortfall(session), finished
+                    )
             assert self._checked is not None
             return self._checked
 

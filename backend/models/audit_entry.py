@@ -10,13 +10,13 @@ from backend.models.base import Base, Created, Id, one_of
 
 _KNOWN = text("address IS NOT NULL")
 
-ActorKind = Literal["user", "command", "service"]
+ActorKind = Literal["user", "operator", "command", "service"]
 
 
 class AuditEntry(Base):
     """Who did what, written in the transaction that did it. Never changed, never removed.
 
-    It names people by their ids alone, so that erasing a person leaves it true and says nothing of them. The one
+    It names people by their ids, so that erasing a person leaves it true and says nothing of them. The one
     thing that may be forgotten is the address: the trigger lets it become NULL.
     """
 
@@ -32,7 +32,8 @@ class AuditEntry(Base):
     tenant_id: Mapped[UUID | None] = mapped_column(ForeignKey("tenant.id"))
     """Whose matter it was; None: the whole service's."""
     actor_kind: Mapped[str]
-    """A person over the API, an operator at the command line, or the service by itself."""
+    """A person over the API, an operator there, one at the command line, or the service by itself. Said when it is
+    written: who is an operator later, or not any more, changes nothing of what they did."""
     actor_id: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     acting_as: Mapped[UUID | None] = mapped_column(ForeignKey("user_account.id"))
     """Whom an operator impersonated."""

@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, String, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, Id, TenantId, one_of
 
 PurchaseStatus = Literal["open", "paid", "refunded", "failed"]
+
+_OWING = text("shortfall > 0")
 
 
 class Purchase(Base):
@@ -21,8 +23,11 @@ class Purchase(Base):
         one_of("status", get_args(PurchaseStatus)),
         CheckConstraint("amount > 0", name="amount"),
         CheckConstraint("price_minor >= 0", name="price_minor"),
-        CheckConstraint("shortfall >= 0", name="shortfall"),
+        CheckConstraint("refunded_minor >= 0 AND refunded_minor <= price_minor", name="refunded_minor"),
+        CheckConstraint("returned >= 0 AND returned <= amount", name="returned"),
+        CheckConstraint("shortfall >= 0 AND shortfall <= amount", name="shortfall"),
         Index(None, "tenant_id", "user_id", "id"),
+        Index("ix_purchase_owing", "tenant_id", "id", sqlite_where=_OWING, postgresql_where=_OWING),
     )
 
     id: Mapped[Id]
@@ -36,7 +41,11 @@ class Purchase(Base):
     currency: Mapped[str] = mapped_column(String(3))
     provider: Mapped[str] = mapped_column(String(50))
     status: Mapped[PurchaseStatus] = mapped_column(String, default="open")
+    refunded_minor: Mapped[int] = mapped_column(BigInteger, default=0)
+    """What of the price was paid back, in one message or in several."""
+    returned: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Millicredits that were to be taken back for it."""
     shortfall: Mapped[int] = mapped_column(BigInteger, default=0)
-    """Millicredits that were spent already when the payment was taken back."""
+    """What of `returned` is missing: it was spent before, and the tenant has got nothing since."""
     settled_at: Mapped[datetime | None]
     created_at: Mapped[Created]

@@ -22,6 +22,7 @@ TaskStatus = Literal["queued", "processing", "completed", "failed", "cancelled"]
 FINISHED = ("completed", "failed", "cancelled")
 
 _KEPT = text("deleted_at IS NULL")
+_REPEATS = text("retry_of IS NOT NULL")
 
 
 class Task(Base):
@@ -50,6 +51,7 @@ class Task(Base):
         Index(None, "tenant_id", "id"),
         Index("ix_task_served", "tenant_id", "claimed_at"),
         Index(None, "tenant_id", "upload_id"),
+        Index("ix_task_repeats", "tenant_id", "retry_of", sqlite_where=_REPEATS, postgresql_where=_REPEATS),
     )
 
     id: Mapped[Id]

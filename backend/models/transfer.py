@@ -13,7 +13,7 @@ TransferKind = Literal["grant", "purchase", "hold", "capture", "release", "refun
 _HOLDS = text("kind = 'hold'")
 _SETTLES = text("kind IN ('capture', 'release')")
 _REFUNDS = text("kind = 'refund'")
-_OF_PURCHASE = text("purchase_id IS NOT NULL")
+_BUYS = text("kind = 'purchase'")
 _TO_MEMBER = text("to_user_id IS NOT NULL")
 
 
@@ -21,7 +21,7 @@ class Transfer(Base):
     """One entry of the ledger: `amount` leaves one account and enters another. Never changed, never removed.
 
     A task is held once and settled once, by a capture or by a release, and given back once at most; a purchase is
-    paid once and charged back once: the unique indexes say so.
+    paid once: the unique indexes say so. It may be charged back in parts, and from several members.
     """
 
     __tablename__ = "transfer"
@@ -37,14 +37,7 @@ class Transfer(Base):
         Index("uq_transfer_hold", "task_id", unique=True, sqlite_where=_HOLDS, postgresql_where=_HOLDS),
         Index("uq_transfer_settlement", "task_id", unique=True, sqlite_where=_SETTLES, postgresql_where=_SETTLES),
         Index("uq_transfer_refund", "task_id", unique=True, sqlite_where=_REFUNDS, postgresql_where=_REFUNDS),
-        Index(
-            "uq_transfer_purchase",
-            "purchase_id",
-            "kind",
-            unique=True,
-            sqlite_where=_OF_PURCHASE,
-            postgresql_where=_OF_PURCHASE,
-        ),
+        Index("uq_transfer_purchase", "purchase_id", unique=True, sqlite_where=_BUYS, postgresql_where=_BUYS),
         Index(None, "tenant_id", "user_id", "id"),
         Index(
             "ix_transfer_received",

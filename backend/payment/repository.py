@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from backend.clock import database_now
-from backend.models import PaymentEvent, Purchase
+from backend.models import Account, PaymentEvent, Purchase
 from backend.tenant.scope import Scope, in_scope, serves_every_tenant
 
 
@@ -34,6 +34,24 @@ def lock(session: Session, provider: str, purchase_id: UUID) -> Purchase | None:
     return session.scalars(
         select(Purchase).where(Purchase.id == purchase_id, Purchase.provider == provider).with_for_update()
     ).one_or_none()
+
+
+@serves_every_tenant
+def lock_owing(session: Session, limit: int) -> list[Purchase]:
+    """Those of which something is missing, and whose tenant has something; none that is just being paid back."""
+    has = select(Account.id).where(
+        Account.tenant_id == Purchase.tenant_id, Account.kind == "available", Account.balance > 0
+    )
+    statement = select(Purchase).where(Purchase.shortfall > 0, has.exists()).order_by(Purchase.id).limit(limit)
+    return list(session.scalars(statement.with_for_update(skip_locked=True, of=Purchase)))
+
+
+@serves_every_tenant
+def shortfall(session: Session, tenant_id: UUID | None) -> int:
+    statement = select(func.coalesce(func.sum(Purchase.shortfall), 0)).where(Purchase.shortfall > 0)
+    if tenant_id is not None:
+        statement = statement.where(Purchase.tenant_id == tenant_id)
+    return int(session.scalars(statement).one())
 
 
 def note_message(session: Session, provider: str, message_id: str) -> bool:

@@ -33,7 +33,10 @@ class PurchaseView(BaseModel):
     currency: str
     status: PurchaseStatus
     checkout_url: str | None = Field(description="Where to pay, while it can be paid")
-    shortfall: float = Field(description="Credits that were spent already when the payment was taken back")
+    refunded_minor: int = Field(description="What of the price was paid back")
+    shortfall: float = Field(
+        description="Credits that were spent before the payment was taken back, and are taken from later ones"
+    )
     created_at: datetime
     settled_at: datetime | None
 
@@ -47,6 +50,7 @@ def purchase_view(settings: Settings, purchase: Purchase) -> PurchaseView:
         currency=purchase.currency,
         status=purchase.status,
         checkout_url=service.checkout_url(settings, purchase),
+        refunded_minor=purchase.refunded_minor,
         shortfall=shown(purchase.shortfall),
         created_at=purchase.created_at,
         settled_at=purchase.settled_at,

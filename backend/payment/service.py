@@ -4,6 +4,9 @@ A provider's messages may come twice, late, or in any order. Where a purchase st
 
     open ──failed──▶ failed ──succeeded──▶ paid ──refunded, chargeback──▶ refunded
       └──────────succeeded─────────────────▲        (open and failed ones too: a later success brings nothing)
+
+A part that is paid back takes its part of the credits; when all of it is, the purchase is refunded. What was spent by
+then is missing (`shortfall`), and taken from what the tenant gets later.
 """
 
 from __future__ import annotations
@@ -26,10 +29,12 @@ from backend.payment.provider import PaymentMessage, PaymentUnknown
 from backend.problem import Problem
 from backend.settings import Settings
 from backend.settings.payment import Pack
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 from backend.wiring import Wiring
 
 KEPT_SECONDS = 90 * 86_400.0
+BACK = ("payment.refunded", "payment.chargeback")
 
 
 class PackUnknown(Problem):
@@ -108,52 +113,115 @@ def forget_old(session: Session) -> None:
     repository.forget_messages(session, KEPT_SECONDS)
 
 
+def shortfall(session: Session, tenant_id: UUID | None = None) -> int:
+    """Millicredits that are missing of what was to be taken back, of a tenant or of all."""
+    return repository.shortfall(session, tenant_id)
+
+
+def collect(session: Session, limit: int = 100) -> None:
+    """Take what is missing from what its tenant has got since."""
+    owing = repository.lock_owing(session, limit)
+    for tenant_id in sorted({purchase.tenant_id for purchase in owing}):
+        tenants.lock(session, tenant_id)
+    for purchase in owing:
+        missing = credit.charge_back(session, purchase.tenant_id, purchase.user_id, purchase.shortfall, purchase.id)
+        if missing < purchase.shortfall:
+            before = {"shortfall": purchase.shortfall}
+            purchase.shortfall = missing
+            session.flush()
+            _record(session, SERVICE, purchase, "collected", before, shortfall=missing)
+
+
 def _act(session: Session, provider: str, message: PaymentMessage) -> None:
     purchase = repository.lock(session, provider, message.purchase_id)
     if purchase is None:
         raise PaymentUnknown
-    if (message.amount_minor, message.currency) != (purchase.price_minor, purchase.currency):
+    least = 1 if message.kind in BACK else purchase.price_minor
+    if not least <= message.amount_minor <= purchase.price_minor or message.currency != purchase.currency:
         # Nothing that sending it again would mend: noted for the operator.
-        _record(
-            session,
-            SERVICE,
-            purchase,
-            "mismatched",
-            kind=message.kind,
-            message_id=message.id,
-            said_minor=message.amount_minor,
-            said_currency=message.currency,
-        )
+        said: dict[str, Any] = {"said_minor": message.amount_minor, "said_currency": message.currency}
+        _record(session, SERVICE, purchase, "mismatched", kind=message.kind, message_id=message.id, **said)
         return
-    was = purchase.status
-    match message.kind, was:
+    match message.kind, purchase.status:
         case "payment.succeeded", "open" | "failed":
-            credit.purchase(session, purchase.tenant_id, purchase.user_id, purchase.amount, purchase.id)
-            _settle(session, purchase, message, "paid")
+            _pay(session, purchase, message)
         case "payment.failed", "open":
             _settle(session, purchase, message, "failed")
-        case (("payment.refunded" | "payment.chargeback"), "paid"):
-            purchase.shortfall = credit.charge_back(
-                session, purchase.tenant_id, purchase.user_id, purchase.amount, purchase.id
-            )
-            _settle(session, purchase, message, "refunded")
-        case (("payment.refunded" | "payment.chargeback"), "open" | "failed"):
-            _settle(session, purchase, message, "refunded")
+        case (("payment.refunded" | "payment.chargeback"), "open" | "failed" | "paid"):
+            _pay_back(session, purchase, message)
 
 
-def _settle(session: Session, purchase: Purchase, message: PaymentMessage, status: PurchaseStatus) -> None:
+def _pay(session: Session, purchase: Purchase, message: PaymentMessage) -> None:
+    buyer, owner = purchase.user_id, _owner(session, purchase)
+    if owner is None:
+        _settle(session, purchase, message, "failed", "unclaimed")
+        return
+    purchase.user_id = owner
+    credit.purchase(session, purchase.tenant_id, owner, purchase.amount, purchase.id)
+    _take_back(session, purchase)
+    _settle(session, purchase, message, "paid", buyer=str(buyer), owner=str(owner))
+
+
+def _owner(session: Session, purchase: Purchase) -> UUID | None:
+    """Whose it is: the buyer's, or, if they have left, the first owner's; nobody's where the tenant is erased."""
+    tenants.lock(session, purchase.tenant_id)  # nobody leaves between this look and the credits
+    if tenants.role_of(session, purchase.tenant_id, purchase.user_id) is not None:
+        return purchase.user_id
+    owners = [
+        owner
+        for idle in (False, True)
+        for owner in tenants.owners(session, purchase.tenant_id, but=purchase.user_id, idle=idle)
+    ]
+    return owners[0] if owners else None
+
+
+def _pay_back(session: Session, purchase: Purchase, message: PaymentMessage) -> None:
+    purchase.refunded_minor = min(purchase.price_minor, purchase.refunded_minor + message.amount_minor)
+    if purchase.status == "paid":
+        tenants.lock(session, purchase.tenant_id)  # who leaves holds credits of two, in any order
+        _take_back(session, purchase)
+    whole = purchase.refunded_minor == purchase.price_minor
+    _settle(
+        session,
+        purchase,
+        message,
+        "refunded" if whole else purchase.status,
+        "refunded" if whole else "refunded_in_part",
+    )
+
+
+def _take_back(session: Session, purchase: Purchase) -> None:
+    """As large a part of the credits as was paid back of the price."""
+    due = purchase.amount * purchase.refunded_minor // purchase.price_minor if purchase.refunded_minor else 0
+    purchase.shortfall += credit.charge_back(
+        session, purchase.tenant_id, purchase.user_id, due - purchase.returned, purchase.id
+    )
+    purchase.returned = due
+
+
+def _settle(
+    session: Session,
+    purchase: Purchase,
+    message: PaymentMessage,
+    status: PurchaseStatus,
+    act: str | None = None,
+    **more: str,
+) -> None:
     before = {"status": purchase.status}
-    purchase.status, purchase.settled_at = status, database_now()
+    if status != purchase.status:
+        purchase.status, purchase.settled_at = status, database_now()
     session.flush()
     _record(
         session,
         SERVICE,
         purchase,
-        status,
+        act or status,
         before,
         kind=message.kind,
         message_id=message.id,
+        refunded_minor=purchase.refunded_minor,
         shortfall=purchase.shortfall,
+        **more,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import DirectoryPath, Field, computed_field
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
     NestedSecretsSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -81,8 +82,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
+        written = dotenv_settings.env_vars if isinstance(dotenv_settings, DotEnvSettingsSource) else {}
         files = NestedSecretsSettingsSource(
-            file_secret_settings, secrets_dir=os.environ.get("VR_SECRETS_DIR"), secrets_dir_missing="ok"
+            file_secret_settings,
+            secrets_dir=os.environ.get("VR_SECRETS_DIR") or written.get("vr_secrets_dir"),
+            secrets_dir_missing="ok",
         )
         return init_settings, env_settings, dotenv_settings, files
 

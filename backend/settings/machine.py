@@ -20,7 +20,10 @@ class Database(BaseModel):
 class Queue(BaseModel):
     url: str = Field("", description="Celery broker URL (redis://, amqp://); empty means files below the data folder.")
     polling_seconds: float = Field(0.2, gt=0, description="Broker without a server: how often its folder is read.")
-    plans: dict[str, Annotated[int, Field(ge=1, le=MOST_TURNS)]] = Field(
+    plans: dict[
+        Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")],
+        Annotated[int, Field(ge=1, le=MOST_TURNS)],
+    ] = Field(
         {"standard": 1, "priority": 3},
         description="How many tasks of a tenant are taken in each round through the tenants that wait, by its plan; "
         "a plan that is not named here has one.",

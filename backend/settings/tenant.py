@@ -11,8 +11,8 @@ def _unlimited(value: Any) -> Any:
     return None if value in (0, "0", "") else value
 
 
-Count = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_unlimited)]
-Amount = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_unlimited)]
+Count = Annotated[Annotated[int, Field(ge=1, le=2**53)] | None, BeforeValidator(_unlimited)]
+Amount = Annotated[Annotated[float, Field(gt=0, le=10**9)] | None, BeforeValidator(_unlimited)]
 
 
 class Tenant(BaseModel):

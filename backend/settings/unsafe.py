@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
+from limits import parse_many
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
     from backend.settings import Settings
 
 GUESSED_FIRST = frozenset({"postgres", "password", "password123", "admin", "root", "secret", "changeme", "change-me"})
+
+FEWEST_CHARACTERS = 8
+"""Different ones in a secret; 32 random hexadecimal digits have fewer in one of twenty million cases."""
+MOST_LOGINS_A_SECOND = 10
+NARROWEST_OF_ALL = 4
+"""Bits of a network that is no network any more."""
 
 
 def reasons(settings: Settings) -> Iterator[str]:
@@ -33,9 +41,24 @@ def reasons(settings: Settings) -> Iterator[str]:
         yield "VR_WEB__ALLOWED_ORIGINS is *: every web page could read answers; name those that may."
     elif any(origin.startswith("http://") for origin in settings.web.origins):
         yield "VR_WEB__ALLOWED_ORIGINS names an http origin: its pages can be changed on the way; write https."
-    if "*" in [part.strip() for part in settings.limit.trusted_proxies.split(",")]:
-        yield "VR_LIMIT__TRUSTED_PROXIES is *: everybody could choose the address that limits count."
+    if any(proxy == "*" or _is_half_the_world(proxy) for proxy in _parts(settings.limit.trusted_proxies)):
+        yield "VR_LIMIT__TRUSTED_PROXIES names everybody: whoever asks could choose the address that limits count."
+    if any(map(_is_half_the_world, _parts(settings.webhook.allowed_networks))):
+        yield "VR_WEBHOOK__ALLOWED_NETWORKS names everything: webhooks could reach what is inside; name what they may."
+    if any(item.amount / item.get_expiry() > MOST_LOGINS_A_SECOND for item in parse_many(settings.limit.login)):
+        yield "VR_LIMIT__LOGIN lets an address guess passwords all day: write something like 10 per minute."
     yield from _database(settings)
+
+
+def _parts(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
+
+
+def _is_half_the_world(network: str) -> bool:
+    try:
+        return ip_network(network, strict=False).prefixlen < NARROWEST_OF_ALL
+    except ValueError:
+        return False
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
@@ -48,6 +71,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
             yield f"{name} is the development secret: set one of your own."
         elif len(secret) < SHORTEST_SECRET:
             yield f"{name} is shorter than {SHORTEST_SECRET} characters."
+        elif len(set(secret)) < FEWEST_CHARACTERS:
+            yield f"{name} repeats itself: make one with `openssl rand -hex 32`."
 
 
 def _database(settings: Settings) -> Iterator[str]:

@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from limits import parse_many
+import re
+
+from limits import RateLimitItem, parse_many
 from pydantic import BaseModel, Field, field_validator
+
+MOST_MILLICREDITS = 10**12
+"""Given at once: a few million times as much still fits into an account."""
+LONGEST_RATE_SECONDS = 366 * 86_400
+_NO_TIME = re.compile(r"(?:per|/)\s*0+\s")
+"""`limits` takes 5 per 0 minutes for 5 per minute."""
+
+
+def rates(text: str) -> list[RateLimitItem]:
+    """Of words like `2 per 30 seconds`. Raises ValueError, also for what lets nobody in or everybody."""
+    try:
+        found = parse_many(text)  # slowapi would only log that it can't, and limit nothing
+    except ValueError:
+        raise ValueError(f"{text!r} is no rate limit; write it like '2 per 30 seconds'") from None
+    if _NO_TIME.search(text) or not all(
+        1 <= rate.amount <= 10**9 and rate.get_expiry() <= LONGEST_RATE_SECONDS for rate in found
+    ):
+        raise ValueError(f"{text!r} is no rate limit: it is at least 1, at most a billion, in at most a year")
+    return found
 
 
 class Credit(BaseModel):
-    price: int = Field(1_000, ge=0, description="Millicredits per started block of audio and step.")
-    block_seconds: int = Field(600, ge=1, description="Length of a block of audio.")
-    signup_grant: int = Field(10_000, ge=0, description="Millicredits given to a new account.")
+    price: int = Field(1_000, ge=0, le=10**9, description="Millicredits per started block of audio and step.")
+    block_seconds: int = Field(600, ge=1, le=10**6, description="Length of a block of audio.")
+    signup_grant: int = Field(10_000, ge=0, le=MOST_MILLICREDITS, description="Millicredits given to a new account.")
     grant_days: int = Field(0, ge=0, le=36_500, description="Days until they expire; 0: never.")
 
 
@@ -40,14 +61,11 @@ class Limit(BaseModel):
     @field_validator("address", "user", "key", "tenant", "separate", "transfer", "login")
     @classmethod
     def _readable(cls, limit: str) -> str:
-        try:
-            parse_many(limit)  # slowapi would only log that it can't, and limit nothing
-        except ValueError:
-            raise ValueError(f"{limit!r} is no rate limit; write it like '2 per 30 seconds'") from None
+        rates(limit)
         return limit
 
 
 class Upload(BaseModel):
-    max_bytes: int = Field(1_000_000_000, ge=1, description="Largest file.")
-    max_seconds: float = Field(6 * 3600, gt=0, description="Longest song.")
+    max_bytes: int = Field(1_000_000_000, ge=1, le=10**12, description="Largest file.")
+    max_seconds: float = Field(6 * 3600, gt=0, le=7 * 86_400, description="Longest song.")
     decode_memory_bytes: int = Field(1_500_000_000, ge=1, description="Address space of the decoder child.")

@@ -12,7 +12,7 @@ from backend.models.task import TaskStatus
 from backend.paging import one_page
 from backend.rate_limit import RateLimits
 from backend.sessions import Reading, WiringOf
-from backend.task import service
+from backend.task import deletion, service
 from backend.task.ordering import ManySongs, OneSong
 from backend.task.schemas import Accepted, BatchAccepted, HistoryRow, TaskView
 from backend.task.views import history_row, task_view
@@ -53,7 +53,7 @@ def history(
     """Your tasks, newest first.
 
     Without `limit` up to 1,000 rows. `Link` says where the rest is, `X-Total-Count` how many there are; it is left
-    out when they are more than 1,000.
+    out when they are more than 10,000.
     """
     size = limit or ALL_AT_ONCE
     records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size + 1)
@@ -79,8 +79,8 @@ def retry(request: Request, task_id: PathId, caller: SeparatingCaller, wiring: W
 
 
 def delete(task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> None:
-    """Delete a finished task with its stems."""
-    service.delete(wiring, caller.scope, task_id)
+    """Delete a finished task with its stems. Owners and admins may delete those of people who have left, too."""
+    deletion.delete(wiring, caller.scope, task_id, caller.keeper)
 
 
 def routes(limits: RateLimits) -> APIRouter:

@@ -138,6 +138,17 @@ def unfinished(session: Session, scope: Scope) -> list[Task]:
     return list(session.scalars(statement.with_for_update()))
 
 
+def repeat_of(session: Session, scope: Scope, task_id: UUID) -> UUID | None:
+    """The task that repeats this one, unless it failed or was cancelled itself."""
+    statement = select(Task.id).where(
+        in_scope(Task, scope),
+        Task.retry_of == task_id,
+        Task.status.not_in(("failed", "cancelled")),
+        Task.deleted_at.is_(None),
+    )
+    return session.scalars(statement.limit(1)).one_or_none()
+
+
 def mark_deleted(session: Session, scope: Scope, task_id: UUID) -> None:
     session.execute(update(Task).where(in_scope(Task, scope), Task.id == task_id).values(deleted_at=database_now()))
 

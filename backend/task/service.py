@@ -1,4 +1,4 @@
-"""Submitting, looking up, cancelling, repeating and deleting tasks."""
+"""Submitting, looking up, cancelling and repeating tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from backend.upload import service as uploads
 from backend.webhook import service as webhooks
 from backend.wiring import Wiring
 
-MOST_COUNTED = 1_000
+MOST_COUNTED = 10_000
 """To count takes the longer the more there are."""
 
 
@@ -52,6 +52,12 @@ class TaskNotFinished(Problem):
     code = "task_not_finished"
     detail = "The task is not finished."
     advice = "Wait until it is completed; GET /api/v1/tasks/{id}/events tells you when."
+
+
+class TaskRepeated(Problem):
+    status = 409
+    code = "task_repeated"
+    advice = "Follow that task with GET /api/v1/tasks/{id}; if it fails, either can be repeated again."
 
 
 class StemNotFound(Problem):
@@ -204,14 +210,17 @@ def cancel_all(wiring: Wiring, session: Session, scope: Scope) -> int:
 
 
 def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
-    """A new task for the same song, model and options; raises TaskNotFinished, TaskFinished, CreditsExhausted."""
+    """The same again as a new task; raises TaskNotFinished, TaskFinished, TaskRepeated, CreditsExhausted."""
     with wiring.database.write() as session:
         admitted = limits.admit(session, wiring.settings, scope)
+        get(session, scope, task_id, lock=True)  # of several at once, one repeats it
         old = record(session, scope, task_id)
         if old.task.status not in FINISHED:
             raise TaskNotFinished(f"The task is {old.task.status}: there is nothing to repeat yet.")
         if old.task.status == "completed":
             raise TaskFinished("The task is completed: there is nothing to repeat.")
+        if repeat := repository.repeat_of(session, scope, task_id):
+            raise TaskRepeated(f"Task {repeat} repeats this one.")
         limits.use_storage(session, admitted, 0)
         limits.use_audio(session, admitted, old.task.seconds)
         song = uploads.keep(session, scope, old.task.upload_id)
@@ -219,16 +228,6 @@ def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
         webhooks.pass_on(session, old.task, task)
         after_commit(session, wiring.bell.ring)
         return task
-
-
-def delete(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
-    """Remove a finished task from the history, and its files; the ledger keeps its entries."""
-    with wiring.database.write() as session:
-        task = get(session, scope, task_id, lock=True)
-        if task.status not in FINISHED:
-            raise TaskNotFinished(f"The task is {task.status}: cancel it before you delete it.")
-        repository.mark_deleted(session, scope, task_id)
-    wiring.storage.delete(keys.task_key(task.source_name, task.id))
 
 
 def options(wiring: Wiring, step: Step) -> Options:

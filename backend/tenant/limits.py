@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from limits import parse_many
 from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
@@ -18,6 +17,7 @@ from backend.audit.service import Actor
 from backend.models import TenantLimit
 from backend.problem import Problem
 from backend.settings import Settings
+from backend.settings.usage import rates
 from backend.tenant import limit_repository as repository
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
@@ -201,9 +201,9 @@ def _of_row(row: TenantLimit | None) -> Limits:
 def _check(limits: Limits) -> None:
     if limits.requests is not None:
         try:
-            parse_many(limits.requests)
-        except ValueError:
-            raise LimitRefused(f"{limits.requests!r} is no rate.") from None
+            rates(limits.requests)
+        except ValueError as error:
+            raise LimitRefused(f"{error}.") from None
     for name, least in (("concurrent_tasks", 1), ("monthly_seconds", 0), ("storage_bytes", 0), ("retention_days", 1)):
         value = getattr(limits, name)
         if value is not None and not value >= least:

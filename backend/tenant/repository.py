@@ -109,15 +109,15 @@ def count(session: Session, tenant_id: UUID) -> int:
     return session.scalars(statement).one()
 
 
-def owners(session: Session, tenant_id: UUID) -> list[UUID]:
-    """Who came first is first."""
-    return list(
-        session.scalars(
-            select(Membership.user_id)
-            .where(in_tenant(Membership, tenant_id), Membership.role == "owner")
-            .order_by(Membership.created_at, Membership.user_id)
-        )
+def owners(session: Session, tenant_id: UUID) -> list[tuple[UUID, bool]]:
+    """With whether they are active. Who came first is first."""
+    rows = session.execute(
+        select(Membership.user_id, User.active)
+        .join(User, User.id == Membership.user_id)
+        .where(in_tenant(Membership, tenant_id), Membership.role == "owner")
+        .order_by(Membership.created_at, Membership.user_id)
     )
+    return [(row.user_id, row.active) for row in rows]
 
 
 def set_role(session: Session, tenant_id: UUID, user_id: UUID, role: Role) -> None:

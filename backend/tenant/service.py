@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from backend.models import Tenant
+from backend.audit import service as audit
+from backend.audit.service import Actor
+from backend.models import Task, Tenant, Upload
 from backend.models.membership import Role
 from backend.problem import Problem
 from backend.tenant import repository
 from backend.tenant.repository import Member as Member
 from backend.tenant.repository import Place as Place
 from backend.tenant.scope import Scope
+
+Thing = TypeVar("Thing", Task, Upload)
 
 
 class MembershipEnded(Problem):
@@ -84,9 +88,19 @@ def count(session: Session, tenant_id: UUID) -> int:
     return repository.count(session, tenant_id)
 
 
-def owners(session: Session, tenant_id: UUID) -> list[UUID]:
-    """Who came first is first."""
-    return repository.owners(session, tenant_id)
+def owners(session: Session, tenant_id: UUID, *, but: UUID, idle: bool = False) -> list[UUID]:
+    """Others than `but`, who came first is first: those who can log in or, if `idle`, those who can't."""
+    found = repository.owners(session, tenant_id)
+    return [user_id for user_id, active in found if user_id != but and active is not idle]
+
+
+def take_up(session: Session, keeper: Actor, left: Thing | None, action: str) -> Thing | None:
+    """What an owner or admin does to a thing of somebody who is gone is written down; None while they are in."""
+    if left is None or role_of(session, left.tenant_id, left.user_id) is not None:
+        return None
+    before = {"user_id": str(left.user_id)}
+    audit.record(session, keeper, action, tenant_id=left.tenant_id, target=left.id, before=before)
+    return left
 
 
 def join(session: Session, tenant_id: UUID, user_id: UUID, role: Role) -> None:

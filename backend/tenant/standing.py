@@ -21,9 +21,10 @@ class Standing:
     requests: str | None
     """How often its people together may ask, where that is not as the settings say."""
     shares_audio: bool
+    name: str
 
 
-NOTHING_SPECIAL = Standing(suspended=False, requests=None, shares_audio=False)
+NOTHING_SPECIAL = Standing(suspended=False, requests=None, shares_audio=False, name="")
 
-STANDING = (Tenant.suspended_at.is_not(None), TenantLimit.requests, Tenant.shares_audio)
+STANDING = (Tenant.suspended_at.is_not(None), TenantLimit.requests, Tenant.shares_audio, Tenant.name)
 """Columns for a `Standing`, of a statement that joins the tenant and, from outside, its limits."""

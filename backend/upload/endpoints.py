@@ -85,5 +85,8 @@ def uploads(
 
 @router.delete("/{upload_id}", status_code=204, responses=describes(404, 409))
 def delete(upload_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> None:
-    """Delete a song; the stems that were made of it stay until their task is deleted."""
-    service.delete(wiring, caller.scope, upload_id)
+    """Delete a song; the stems that were made of it stay until their task is deleted.
+
+    Owners and admins may delete those of people who have left, too: GET /tenant/uploads lists them.
+    """
+    service.delete(wiring, caller.scope, upload_id, caller.keeper)

@@ -12,11 +12,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend import storage as keys
+from backend.audit.service import Actor
 from backend.identity import new_id
 from backend.models import Upload
+from backend.one_line import turns
 from backend.problem import Problem
 from backend.settings import Settings
 from backend.tenant import limits
+from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 from backend.upload import repository
 from backend.upload.received import ReceivedFile
@@ -123,15 +126,22 @@ def page(session: Session, scope: Scope, *, before: UUID | None, limit: int) -> 
     return repository.page(session, scope, before=before, limit=limit)
 
 
-def delete(wiring: Wiring, scope: Scope, upload_id: UUID) -> None:
-    """Row first, then the file: what is interrupted between leaves a file that no row names."""
+def delete(wiring: Wiring, scope: Scope, upload_id: UUID, keeper: Actor | None) -> None:
+    """Row first, then the file: what is interrupted between leaves a file that no row names.
+
+    For `keeper` see `tenants.take_up`. Raises UploadNotFound, UploadInUse.
+    """
     with wiring.database.write() as session:
         upload = repository.lock(session, scope, upload_id, shared=False)
+        if upload is None and keeper is not None:
+            left = repository.lock(session, Scope(scope.tenant_id, None), upload_id, shared=False)
+            upload = tenants.take_up(session, keeper, left, "upload.deleted")
         if upload is None:
             raise UploadNotFound
-        if repository.in_use(session, scope, upload_id):
+        owner = Scope(upload.tenant_id, upload.user_id)
+        if repository.in_use(session, owner, upload_id):
             raise UploadInUse
-        repository.mark_deleted(session, scope, upload_id)
+        repository.mark_deleted(session, owner, upload_id)
     if not upload.sample:
         wiring.storage.delete(upload.storage_key)
 
@@ -168,6 +178,7 @@ def check_filename(filename: str) -> None:
         and filename not in (".", "..")
         and not set(filename) & {"/", "\\"}
         and not any(unicodedata.category(character) in UNNAMEABLE for character in filename)
+        and not turns(filename)
     )
     if not fine:
         raise FilenameInvalid

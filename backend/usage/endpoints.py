@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.auth.caller import ReadingCaller
 from backend.auth.role import TenantReader
+from backend.clock import Day
 from backend.credit import service as credit
 from backend.errors import describes
 from backend.sessions import Reading
@@ -18,8 +19,8 @@ from backend.usage.schemas import DayOfUse, Usage
 
 router = APIRouter(responses=describes(401, 403, 422))
 
-First = Annotated[date | None, Query(alias="from", description="The first day, in UTC; unsaid: 29 days before `to`")]
-Last = Annotated[date | None, Query(alias="to", description="The last day; unsaid: today. At most 366 days in all")]
+First = Annotated[Day | None, Query(alias="from", description="The first day, in UTC; unsaid: 29 days before `to`")]
+Last = Annotated[Day | None, Query(alias="to", description="The last day; unsaid: today. At most 366 days in all")]
 
 
 @router.get("/tenant/usage", tags=["tenant"])

@@ -6,7 +6,6 @@ from backend.auth.caller import ReadingCaller
 from backend.credit import service as credit
 from backend.errors import describes
 from backend.sessions import Reading, WiringOf
-from backend.tenant import service as tenants
 from backend.user.schemas import Limits, Me
 
 router = APIRouter(tags=["account"], responses=describes(401, 403))
@@ -23,7 +22,7 @@ def me(caller: ReadingCaller, session: Reading, wiring: WiringOf) -> Me:
         held=credit.shown(held),
         id=caller.user_id,
         tenant_id=caller.tenant_id,
-        tenant_name=tenants.get(session, caller.tenant_id).name,
+        tenant_name=caller.tenant.name,
         role=caller.role,
         operator=caller.operator,
         impersonated=caller.impersonator_id is not None,

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from backend.audit import service as audit
 from backend.audit.service import COMMAND, Actor
 from backend.credit import service as credit
+from backend.invitation import service as invitations
 from backend.models import User
 from backend.problem import Problem
 from backend.tenant import service as tenants
@@ -58,8 +59,8 @@ class LastOperator(Problem):
 class InvitationRefused(Problem):
     status = 403
     code = "invitation_refused"
-    detail = "Registering needs an invitation, and this code is none, used, expired or for another address."
-    advice = "Ask the operator for an invitation, and send its code as `invitation`."
+    detail = "There is no invitation with this code for this address, or it was used or has expired."
+    advice = "Ask whoever invites you for a new one, and send its code as `invitation`."
 
 
 def by_email(session: Session, email: str) -> User | None:
@@ -153,7 +154,7 @@ def change_password(session: Session, user: User, password_hash: str) -> bool:
 
 
 def set_active(session: Session, actor: Actor, user_id: UUID, active: bool, reason: str | None) -> bool:
-    """Whether this changed anything. Who is not active has no logins and no keys that are good.
+    """Whether this changed anything. Who is not active has no logins, keys and invitations that are good.
 
     Raises NoSuchPerson, OneselfRefused, LastOperator.
     """
@@ -162,6 +163,8 @@ def set_active(session: Session, actor: Actor, user_id: UUID, active: bool, reas
         _spare(session, actor, user_id)
     if not repository.set_active(session, user_id, active):
         return False
+    if not active:
+        invitations.revoke_all(session, user_id)
     action = "user.activated" if active else "user.deactivated"
     audit.record(session, actor, action, tenant_id=home_tenant(session, user.id), target=user_id, reason=reason)
     return True
@@ -217,8 +220,13 @@ def grant_to(
     tenant_id: UUID | None = None,
     expires_at: datetime | None = None,
 ) -> None:
-    """Millicredits, in the person's first tenant unless another of theirs is named. Raises NoSuchPerson."""
+    """Millicredits, in the person's first tenant unless another of theirs is named.
+
+    Raises NoSuchPerson, GrantExpiryRefused.
+    """
     require(session, user_id)
+    if expires_at is not None:
+        credit.require_future(session, expires_at)
     tenant_id = tenant_id or home_tenant(session, user_id)
     if tenant_id is None or tenants.role_of(session, tenant_id, user_id) is None:
         raise NoSuchPerson("This person is not in that tenant.")

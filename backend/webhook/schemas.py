@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from backend.models.webhook_delivery import DeliveryStatus
+from backend.one_line import ONE_LINE
 from backend.webhook.service import EVENTS, EventKind
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[!-~]+$")]
@@ -16,7 +17,7 @@ WebhookSecret = Annotated[
         pattern=r"^whsec_(?:[A-Za-z0-9+/]{4}){8,21}(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
     ),
 ]
-Description = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Description = Annotated[str, StringConstraints(max_length=200, pattern=ONE_LINE)]
 Events = Annotated[list[EventKind], Field(min_length=1, max_length=len(EVENTS))]
 
 

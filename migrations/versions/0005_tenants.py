@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from backend.clock import UtcDateTime
-from migrations.triggers import AUDIT, create_triggers, drop_triggers
+from migrations.triggers import AUDIT, create_triggers, drop_triggers, refuse_replacing
 
 revision = "0005"
 down_revision = "0004"
@@ -17,6 +17,12 @@ COLUMNS = {
     "tenant": ("retention_days", "shares_audio", "suspended_at", "suspended_reason", "erased_at"),
     "user_account": ("operator", "erased_at"),
 }
+TWICE = (
+    "DELETE FROM idempotency WHERE EXISTS (SELECT 1 FROM idempotency AS other "
+    "WHERE other.user_id = idempotency.user_id AND other.key = idempotency.key "
+    "AND other.tenant_id < idempotency.tenant_id)"
+)
+"""Keys that somebody used in two tenants, which the former form did not know."""
 LISTED_SQLITE = "deleted_at IS NULL AND sample IS 0"
 LISTED_POSTGRESQL = "deleted_at IS NULL AND sample IS false"
 
@@ -36,8 +42,10 @@ def upgrade() -> None:
     # A webhook for one task. No foreign key: rebuilding the table would take every delivery along.
     op.add_column("webhook", sa.Column("task_id", sa.Uuid(), nullable=True))
     op.create_index("uq_webhook_task", "webhook", ["tenant_id", "task_id"], unique=True)
+    _keys_of(["tenant_id", "user_id", "key"])
     _tables()
     create_triggers(AUDIT)
+    refuse_replacing(AUDIT)
     _indexes()
 
 
@@ -45,6 +53,7 @@ def downgrade() -> None:
     for name, table in (
         ("ix_webhook_delivery_log_status", "webhook_delivery"),
         ("ix_upload_list", "upload"),
+        ("ix_task_repeats", "task"),
         ("ix_task_tenant_id_id", "task"),
         ("ix_task_history_status", "task"),
         ("ix_task_history", "task"),
@@ -56,6 +65,8 @@ def downgrade() -> None:
     drop_triggers(AUDIT)
     for name in ("runtime_setting", "audit_entry", "tenant_invitation", "tenant_limit"):
         op.drop_table(name)
+    op.execute(TWICE)
+    _keys_of(["user_id", "key"])
     # A task's own webhooks would else become the tenant's.
     op.execute("DELETE FROM webhook WHERE task_id IS NOT NULL")
     op.drop_index("uq_webhook_task", table_name="webhook")
@@ -66,6 +77,15 @@ def downgrade() -> None:
     for name, columns in COLUMNS.items():
         for column in columns:
             op.drop_column(name, column)
+
+
+def _keys_of(columns: list[str]) -> None:
+    """Whose an Idempotency-Key is: somebody's in one tenant, or, before, in all of theirs."""
+    op.drop_index(op.f("ix_idempotency_created_at"), table_name="idempotency")
+    with op.batch_alter_table("idempotency") as table:
+        table.drop_constraint(op.f("pk_idempotency"), type_="primary")
+        table.create_primary_key(op.f("pk_idempotency"), columns)
+    op.create_index(op.f("ix_idempotency_created_at"), "idempotency", ["created_at"])
 
 
 def _tables() -> None:
@@ -122,7 +142,9 @@ def _tables() -> None:
         sa.Column("address", sa.String(length=64), nullable=True),
         sa.Column("request_id", sa.String(length=64), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
-        sa.CheckConstraint("actor_kind IN ('user', 'command', 'service')", name=op.f("ck_audit_entry_actor_kind")),
+        sa.CheckConstraint(
+            "actor_kind IN ('user', 'operator', 'command', 'service')", name=op.f("ck_audit_entry_actor_kind")
+        ),
         sa.ForeignKeyConstraint(["acting_as"], ["user_account.id"], name=op.f("fk_audit_entry_acting_as")),
         sa.ForeignKeyConstraint(["actor_id"], ["user_account.id"], name=op.f("fk_audit_entry_actor_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_audit_entry_tenant_id")),
@@ -148,6 +170,7 @@ def _indexes() -> None:
     _partial("ix_task_history", "task", ["tenant_id", "user_id", "id"], "deleted_at IS NULL")
     _partial("ix_task_history_status", "task", ["tenant_id", "user_id", "status", "id"], "deleted_at IS NULL")
     op.create_index(op.f("ix_task_tenant_id_id"), "task", ["tenant_id", "id"])
+    _partial("ix_task_repeats", "task", ["tenant_id", "retry_of"], "retry_of IS NOT NULL")
     _partial("ix_upload_list", "upload", ["tenant_id", "user_id", "id"], LISTED_SQLITE, LISTED_POSTGRESQL)
     op.create_index("ix_webhook_delivery_log_status", "webhook_delivery", ["tenant_id", "webhook_id", "status", "id"])
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from backend.clock import UtcDateTime
-from migrations.triggers import create_triggers, drop_triggers
+from migrations.triggers import create_triggers, drop_triggers, refuse_replacing
 
 revision = "0006"
 down_revision = "0005"
@@ -33,6 +33,7 @@ def upgrade() -> None:
     drop_triggers()
     _change_transfer(FORMER_CHECKS, CHECKS, wider=True)
     create_triggers()
+    refuse_replacing()
     _lots()
 
 
@@ -59,19 +60,33 @@ def _purchases() -> None:
         sa.Column("currency", sa.String(length=3), nullable=False),
         sa.Column("provider", sa.String(length=50), nullable=False),
         sa.Column("status", sa.String(), nullable=False),
+        sa.Column("refunded_minor", sa.BigInteger(), nullable=False),
+        sa.Column("returned", sa.BigInteger(), nullable=False),
         sa.Column("shortfall", sa.BigInteger(), nullable=False),
         sa.Column("settled_at", UtcDateTime(), nullable=True),
         sa.Column("created_at", UtcDateTime(), nullable=False),
         sa.CheckConstraint("status IN ('open', 'paid', 'refunded', 'failed')", name=op.f("ck_purchase_status")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_purchase_amount")),
         sa.CheckConstraint("price_minor >= 0", name=op.f("ck_purchase_price_minor")),
-        sa.CheckConstraint("shortfall >= 0", name=op.f("ck_purchase_shortfall")),
+        sa.CheckConstraint(
+            "refunded_minor >= 0 AND refunded_minor <= price_minor", name=op.f("ck_purchase_refunded_minor")
+        ),
+        sa.CheckConstraint("returned >= 0 AND returned <= amount", name=op.f("ck_purchase_returned")),
+        sa.CheckConstraint("shortfall >= 0 AND shortfall <= amount", name=op.f("ck_purchase_shortfall")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenant.id"], name=op.f("fk_purchase_tenant_id")),
         sa.ForeignKeyConstraint(["user_id"], ["user_account.id"], name=op.f("fk_purchase_user_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_purchase")),
         sa.UniqueConstraint("tenant_id", "id", name=op.f("uq_purchase_tenant_id_id")),
     )
     op.create_index(op.f("ix_purchase_tenant_id_user_id_id"), "purchase", ["tenant_id", "user_id", "id"], unique=False)
+    op.create_index(
+        "ix_purchase_owing",
+        "purchase",
+        ["tenant_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("shortfall > 0"),
+        postgresql_where=sa.text("shortfall > 0"),
+    )
     op.create_table(
         "payment_event",
         sa.Column("provider", sa.String(length=50), nullable=False),
@@ -172,5 +187,5 @@ def _transfer_indexes(act: Callable[..., object], *, new: bool) -> None:
     index("uq_transfer_settlement", ["task_id"], "kind IN ('capture', 'release')", unique=True)
     if new:
         index("uq_transfer_refund", ["task_id"], "kind = 'refund'", unique=True)
-        index("uq_transfer_purchase", ["purchase_id", "kind"], "purchase_id IS NOT NULL", unique=True)
+        index("uq_transfer_purchase", ["purchase_id"], "kind = 'purchase'", unique=True)
         index("ix_transfer_received", ["tenant_id", "to_user_id", "id"], "to_user_id IS NOT NULL")

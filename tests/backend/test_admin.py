@@ -145,6 +145,21 @@ def test_an_operator_is_left(service: InProcess, chief: Person) -> None:
         assert len(list(session.scalars(select(User).where(User.operator.is_(True))))) == 1
 
 
+@on_both
+def test_a_grant_is_repeated_safely(service: InProcess, demo: Person, chief: Person) -> None:
+    path = f"/admin/users/{user_id(service, demo)}/grants"
+    key = {"Idempotency-Key": "once"}
+    body = {"credits": 2.5, "reason": "a present"}
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: chief.post(path, body, headers=key).status_code, range(6))) == {204}
+    assert demo.money() == (12.5, 0)
+    for again, changed in ((path, {"credits": 3}), (f"/admin/users/{user_id(service, chief)}/grants", {})):
+        assert chief.post(again, body | changed, headers=key).json()["code"] == "idempotency_key_reused"
+    assert chief.post(path, body | {"credits": 0.5}).status_code == 204
+    assert demo.money() == (13, 0)
+
+
+@on_both
 def test_grants(service: InProcess, demo: Person, chief: Person) -> None:
     path = f"/admin/users/{user_id(service, demo)}/grants"
     soon = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -159,9 +174,32 @@ def test_grants(service: InProcess, demo: Person, chief: Person) -> None:
     other = {"tenant_id": str(service.scope(chief).tenant_id)}
     assert chief.post(path, {"credits": 1, "reason": "a present"} | other).status_code == 404
     wrong: list[dict[str, Any]] = [{"credits": 0}, {"credits": -1}, {"credits": "1e400"}, {"reason": ""}]
+    wrong += [{"credits": True}, {"credits": "3"}, {"credits": 1e10}]
+    moments = ("0001-01-01T00:00:00+14:00", "2020-01-01T00:00:00Z", "2300-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00")
+    wrong += [{"expires_at": moment} for moment in moments]
     for each in wrong:
         assert chief.post(path, {"credits": 1, "reason": "a present"} | each).status_code == 422, each
     assert demo.money() == (12.5, 0)
+
+
+@on_both
+def test_a_tenant_is_erased_for_its_owner(service: InProcess, demo: Person, chief: Person) -> None:
+    tenant_id = service.scope(demo).tenant_id
+    path, name = f"/admin/tenants/{tenant_id}/erase", demo.get("/tenant").json()["name"]
+    assert chief.post(path, {"name": "another", "reason": "left us"}).json()["code"] == "tenant_name_wrong"
+    own = f"/admin/tenants/{service.scope(chief).tenant_id}/erase"
+    answer = chief.post(own, {"name": chief.get("/tenant").json()["name"], "reason": "left us"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_own_tenant")
+    gone = chief.post(path, {"name": name, "reason": "left us"}).json()
+    assert (gone["tenants"], gone["by"]) == (
+        [str(tenant_id)],
+        {"kind": "operator", "id": str(user_id(service, chief))},
+    )
+    assert chief.post("/erasures/verify", {"receipt": gone["receipt"]}).json()["tenants"] == [str(tenant_id)]
+    assert demo.get("/me").status_code == 401
+    entry = last_entry(service)
+    assert (entry.action, entry.actor_kind, entry.reason) == ("tenant.erased", "operator", "left us")
+    assert chief.post(path, {"name": name, "reason": "left us"}).status_code == 404
 
 
 def test_a_refund_is_given_once(service: InProcess, demo: Person, chief: Person, warmup: Path) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 
 from backend.audit import service as audit
 from backend.audit.service import SERVICE, Actor
+from backend.auth.schemas import DEMO
 from backend.clock import database_now
 from backend.models import AuditEntry
 from tests.operators import operator, user_id
@@ -78,6 +79,10 @@ def test_the_operator_finds_what_happened(service: InProcess, demo: Person, stra
         seen += [row["action"] for row in answer.json()]
         page = answer.links["next"]["url"].removeprefix("/api/v1") if "next" in answer.links else None
     assert seen == everything
+    early, late = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-14:00"
+    assert actions(chief, path, **{"from": early, "to": late}) == everything
+    assert actions(chief, path, to="1960-01-01T00:00:00Z") == actions(chief, path, to=early) == []
+    assert actions(chief, path, **{"from": late}) == []
     for wrong in ("action=%00", "from=yesterday", "tenant_id=x", "limit=0"):
         assert chief.get(f"{path}?{wrong}").status_code == 422, wrong
 
@@ -92,6 +97,22 @@ def test_a_stolen_refresh_token_is_in_the_log(service: InProcess, demo: Person) 
     again = service.login()
     (entry,) = (row for row in again.get("/tenant/audit").json() if row["action"] == "login.refresh_token_reused")
     assert (entry["by"], entry["address"], entry["target"]) == ("service", "127.0.0.1", str(user_id(service, again)))
+
+
+def test_logins_and_logouts(service: InProcess, demo: Person) -> None:
+    """One entry each, with where from; a wrong password and a refresh leave none."""
+    service.client.post("/api/v1/login", json={"email": demo.email, "password": "wrong"})
+    service.client.post("/api/v1/token", data={"username": demo.email, "password": DEMO["password"]})
+    tokens = service.client.post("/api/v1/login", json=DEMO).json()
+    tokens = service.client.post("/api/v1/refresh", json={"refresh_token": tokens["refresh_token"]}).json()
+    headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+    assert service.client.post("/api/v1/logout", headers=headers).status_code == 204
+    seen = demo.get("/tenant/audit").json()
+    assert [row["action"] for row in seen] == ["login.ended", "login.started", "login.started", "user.created"]
+    assert {(row["by"], row["actor_id"], row["address"]) for row in seen[:-1]} == {
+        ("user", str(user_id(service, demo)), "127.0.0.1")
+    }
+    assert all(row["request_id"] for row in seen[:-1])
 
 
 @on_both

@@ -15,7 +15,7 @@ from backend.credit import service as credit
 from backend.models import AuditEntry, CreditLot
 from backend.tenant.scope import Scope
 from backend.user import service as users
-from tests.colleagues import colleague, give
+from tests.colleagues import colleague, give, id_of
 from tests.ledger import submit, write_people, write_song
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
@@ -62,6 +62,7 @@ def test_the_soonest_is_spent_first(service: InProcess, demo: Person, warmup: Pa
     assert (demo.money(), expiring(demo)) == ((12.2, 0), {SOON: 0.7, LATER: 1.5})
 
     days_pass(service, SOON)
+    assert (demo.money(), expiring(demo)) == ((11.5, 0), {LATER: 1.5}), "at once, not only when it is taken"
     assert sweep(service) == 1
     assert sweep(service) == 0
     assert (demo.money(), expiring(demo)) == ((11.5, 0), {LATER: 1.5})
@@ -78,7 +79,7 @@ def test_what_is_put_aside_expires_only_when_it_comes_back(service: InProcess, d
     assert sweep(service) == 0
     assert demo.money() == (10, 2)
     demo.post(f"/tasks/{cancelled}/cancel")
-    assert demo.money() == (11, 1)
+    assert demo.money() == (10, 1)
     assert sweep(service) == 1
     assert service.work()
     assert demo.task(kept)["status"] == "completed"
@@ -98,6 +99,29 @@ def test_given_away_they_expire_as_before(service: InProcess, demo: Person) -> N
     days_pass(service, LATER)
     assert sweep(service) == 2
     assert (friend.money(), demo.money()) == ((0, 0), (10, 0))
+
+
+def test_what_has_expired_is_not_spent_before_the_sweep(service: InProcess, demo: Person, warmup: Path) -> None:
+    friend = colleague(service, demo, "friend@example.com")
+    present(service, friend, 1_500, SOON)
+    song = friend.upload(warmup)
+    task_id = friend.submit(song)
+    days_pass(service, SOON)
+    friend.post(f"/tasks/{task_id}/cancel")
+    assert (friend.money(), friend.get("/credits").json()["balance"]) == ((0, 0), 0)
+    for path, body in (
+        ("/separate", {"upload_id": song}),
+        (f"/tasks/{task_id}/retry", None),
+        ("/credits/transfers", {"to_user_id": id_of(demo), "credits": 0.001}),
+    ):
+        answer = friend.post(path, body)
+        assert (answer.status_code, answer.json()["code"]) == (402, "credits_exhausted")
+    present(service, friend, 1_000, None)
+    friend.submit(song)
+    assert (friend.money(), expiring(friend)) == ((0, 1), {})
+    assert friend.post("/tenant/leave").json()["credits"] == 1, "what was put aside, and nothing that has expired"
+    assert sweep(service) == 1
+    assert demo.money() == (11, 0)
 
 
 def test_all_is_taken_from_who_is_erased(service: InProcess, demo: Person) -> None:

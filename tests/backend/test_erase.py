@@ -17,6 +17,7 @@ from backend.credit import service as credit
 from backend.models import AuditEntry, Base, Membership, Tenant, TenantInvitation, User
 from backend.task import lifecycle, retention
 from backend.user import service as users
+from tests.colleagues import colleague, invitation
 from tests.servers import on_both
 from tests.service import PASSWORD, InProcess, Person
 
@@ -106,6 +107,11 @@ def found(service: InProcess, *words: str) -> list[str]:
 
 def login(service: InProcess, email: str) -> httpx.Response:
     return service.client.post("/api/v1/login", json={"email": email, "password": PASSWORD})
+
+
+def set_password(service: InProcess, email: str, hashed: str) -> None:
+    with service.wiring.database.write() as session:
+        session.execute(update(User).where(User.email == email).values(password_hash=hashed))
 
 
 def verified(service: InProcess) -> bool:
@@ -203,6 +209,46 @@ def test_somebody_alone_goes_with_their_tenant(service: InProcess, hashed: str, 
     assert answer.json()["tenants"] == [str(tenant_id)] and answer.json()["credits"] == 10
     assert found(service, "solo") == [] and service.files("uploads", "output") == []
     assert verified(service)
+
+
+def test_an_invited_member_without_credits_goes(service: InProcess, demo: Person, hashed: str) -> None:
+    admin = colleague(service, demo, "mate@example.com", "admin")
+    set_password(service, "mate@example.com", hashed)
+    invitation(admin, "friend@example.com")
+    answer = admin.post("/me/erase", {"password": PASSWORD})
+    assert (answer.status_code, answer.json()["credits"]) == (200, 0), answer.text
+    assert demo.get("/tenant/invitations").json() == [], "who is gone invites nobody"
+
+
+def test_a_tenant_does_not_keep_its_founder_s_address_for_its_name(service: InProcess, hashed: str) -> None:
+    for founder, name, left in (("a", None, "unnamed"), ("b", "Studio", "Studio"), ("c", " C@Example.com", "unnamed")):
+        with service.wiring.database.write() as session:
+            users.create(session, f"{founder}@example.com", hashed, granted=0)
+        person = service.login(f"{founder}@example.com")
+        heir = colleague(service, person, f"heir-of-{founder}@example.org", "owner")
+        if name is not None:
+            assert person.patch("/tenant", {"name": name}).status_code == 200
+        assert person.post("/me/erase", {"password": PASSWORD}).status_code == 200
+        assert heir.get("/tenant").json()["name"] == left
+        assert found(service, f"{founder}@example.com") == []
+
+
+def test_nobody_else_s_tenant_loses_its_name(service: InProcess, demo: Person, hashed: str) -> None:
+    with service.wiring.database.write() as session:
+        users.create(session, "solo@example.com", hashed, granted=0)
+    assert demo.patch("/tenant", {"name": "solo@example.com"}).status_code == 200
+    assert service.login("solo@example.com").post("/me/erase", {"password": PASSWORD}).status_code == 200
+    assert demo.get("/tenant").json()["name"] == "solo@example.com"
+
+
+def test_the_last_operator_goes_with_no_tenant(service: InProcess, demo: Person) -> None:
+    with service.wiring.database.write() as session:
+        session.execute(update(User).where(User.email == demo.email).values(operator=True))
+    body = {"password": "password123", "name": demo.get("/tenant").json()["name"]}
+    answer = demo.post("/tenant/erase", body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "last_operator")
+    document = service.client.get("/openapi.json").json()
+    assert "409" in document["paths"]["/api/v1/tenant/erase"]["post"]["responses"]
 
 
 def test_orders_that_are_on_their_way_leave_nothing(service: InProcess, hashed: str, warmup: Path) -> None:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
+from backend.auth import service as auth
+from backend.credit import service as credit
 from backend.idempotency import service as idempotency
+from backend.tenant import service as tenants
+from backend.tenant.scope import Scope
+from tests.colleagues import colleague, id_of
+from tests.payments import PAYMENT
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 
@@ -54,6 +62,30 @@ def test_a_key_is_its_user_s_own(demo: Person, stranger: Person, warmup: Path) -
         assert answer.status_code == 202
         tasks.add(answer.json()["task_id"])
     assert len(tasks) == 2
+
+
+@pytest.mark.parametrize("path", ["/separate", "/purchases", "/credits/transfers"])
+def test_a_key_is_another_one_in_another_tenant(make_service: MakeService, warmup: Path, path: str) -> None:
+    service = make_service(payment=PAYMENT)
+    demo, owner = service.login(), service.register("owner@example.com")
+    with service.wiring.database.write() as session:
+        there, us = service.scope(owner).tenant_id, service.scope(demo)
+        assert us.user_id is not None
+        tenants.join(session, there, us.user_id, "admin")
+        credit.open_account(session, there, us.user_id, 5_000)
+        token = auth.start(service.wiring, session, Scope(there, us.user_id)).access
+    seen = set()
+    for person, other in ((demo, colleague(service, demo, "friend@example.com")), (replace(demo, token=token), owner)):
+        bodies: dict[str, dict[str, object]] = {
+            "/separate": {"upload_id": person.upload(warmup)},
+            "/purchases": {"pack": "small"},
+            "/credits/transfers": {"to_user_id": id_of(other), "credits": 1},
+        }
+        answers = [person.post(path, bodies[path], headers=KEY) for _ in range(2)]
+        assert {answer.status_code for answer in answers} <= {201, 202}, answers[0].text
+        assert answers[0].content == answers[1].content
+        seen.add(answers[0].content)
+    assert len(seen) == 2
 
 
 def test_a_refused_request_leaves_its_key_free(make_service: MakeService, warmup: Path) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from jose import jwt
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from backend.clock import database_now
-from backend.models import AuditEntry, LoginSession
+from backend.models import AuditEntry, LoginSession, User
 from tests.operators import operator, send, user_id
+from tests.servers import on_both
 from tests.service import InProcess, Person
 
 REASON = "asked us to look at a failed task"
@@ -67,6 +69,12 @@ def test_it_ends(service: InProcess, demo: Person, chief: Person) -> None:
     by_logout, by_time, by_operator = (act_as(service, chief, demo) for _ in range(3))
     assert by_logout.post("/logout").status_code == 204
     assert by_logout.get("/me").status_code == 401
+    ended = demo.get("/tenant/audit?limit=1").json()[0]
+    assert (ended["action"], ended["by"], ended["acting_as"]) == (
+        "impersonation.ended",
+        "operator",
+        str(user_id(service, demo)),
+    )
     with service.wiring.database.write() as session:
         sid = jwt.get_unverified_claims(by_time.token)["sid"]
         ids = {str(row): row for row in session.scalars(select(LoginSession.id))}
@@ -91,3 +99,59 @@ def test_whom_nobody_can_act_as(service: InProcess, demo: Person, stranger: Pers
     chief.post(f"/admin/users/{user_id(service, stranger)}/deactivate", {"reason": "spam"})
     with service.wiring.database.read() as session:
         assert list(session.scalars(select(LoginSession).where(LoginSession.impersonator_id.is_not(None)))) == []
+
+
+@on_both
+def test_whatever_is_changed_is_the_operator_s_doing(
+    service: InProcess, demo: Person, chief: Person, warmup: Path
+) -> None:
+    """Orders, songs, deleting: what has no entry when the person does it themselves. Looking leaves none."""
+    acting = act_as(service, chief, demo)
+    upload = acting.send(warmup).json()["id"]
+    ordered = acting.post("/separate", {"upload_id": upload}, headers={"Idempotency-Key": "x"})
+    assert ordered.status_code == 202
+    task = ordered.json()["task_id"]
+    assert acting.get(f"/tasks/{task}").status_code == 200
+    assert acting.post("/separate", {"filename": "nothing.mp3"}).status_code == 404
+    assert acting.post(f"/tasks/{task}/cancel").is_success
+    assert acting.delete(f"/tasks/{task}").is_success
+    assert send(acting, "PUT", "/webhooks/credits-low", {"below": 1}).status_code == 200
+    assert demo.post("/separate", {"upload_id": upload}).status_code == 202
+    entries = [row for row in reversed(demo.get("/tenant/audit").json()) if row["acting_as"]]
+    assert [(row["action"], row["after"].get("route"), row["target"]) for row in entries[:-1]] == [
+        ("impersonation.request", "/uploads", None),
+        ("impersonation.request", "/separate", None),
+        ("impersonation.request", "/tasks/{task_id}/cancel", task),
+        ("impersonation.request", "/tasks/{task_id}", task),
+    ]
+    assert entries[1]["request_id"] == ordered.headers["x-request-id"]
+    assert entries[-1]["action"] == "credits_low.changed", "which has an entry of its own"
+    assert {row["actor_id"] for row in entries} == {str(user_id(service, chief))}
+
+
+def test_without_its_entry_nothing_is_ordered(service: InProcess, demo: Person, chief: Person) -> None:
+    acting = act_as(service, chief, demo)
+
+    def refuse(*_: Any) -> None:
+        raise OSError
+
+    event.listen(AuditEntry, "before_insert", refuse)
+    try:
+        assert acting.post("/separate", {"filename": "warmup.mp3"}).status_code == 500
+    finally:
+        event.remove(AuditEntry, "before_insert", refuse)
+    assert demo.money() == (10, 0)
+
+
+@on_both
+def test_who_was_an_operator_stays_one_in_the_log(service: InProcess, demo: Person, chief: Person) -> None:
+    """Where they sat is not the tenant's business after they stop; and who becomes one did before what they did."""
+    second = operator(service, "second@example.com")
+    chief.post(f"/admin/users/{user_id(service, demo)}/grants", {"credits": 1, "reason": "a present"})
+    demo.post("/keys", {"name": "x", "scopes": ["read"]})
+    seen = demo.get("/tenant/audit").json()
+    assert [(row["by"], row["address"]) for row in seen[:2]] == [("user", "127.0.0.1"), ("operator", None)]
+    assert second.post(f"/admin/users/{user_id(service, chief)}/operator", {"on": False}).status_code == 204
+    with service.wiring.database.write() as session:
+        session.execute(update(User).where(User.email == demo.email).values(operator=True))
+    assert demo.get("/tenant/audit").json() == seen

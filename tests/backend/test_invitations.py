@@ -10,9 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
+from backend.audit.service import COMMAND
 from backend.clock import database_now
 from backend.invitation.service import MOST_INVITATIONS
 from backend.models import Membership, Tenant, TenantInvitation
+from backend.user import service as users
 from tests.colleagues import acts, colleague, id_of, invitation, roles, told
 from tests.mail_server import MailServer
 from tests.servers import on_both
@@ -126,6 +128,24 @@ def test_of_two_who_show_a_code_at_once_one_comes_in(service: InProcess, demo: P
     assert answers[0] == 200
     assert answers[1] in (404, 409)
     assert len(acts(service, demo.get("/tenant").json()["id"], "member.joined")) == 1
+
+
+def test_invitations_of_who_is_deactivated_end(service: InProcess, demo: Person, stranger: Person) -> None:
+    admin = colleague(service, demo, "admin@example.com", "admin")
+    code, owner_s = invitation(admin, GUEST), invitation(demo, "other@example.com")
+    with service.wiring.database.write() as session:
+        assert users.set_active(session, COMMAND, UUID(id_of(admin)), False, None)
+    assert accept(stranger, code) == (404, "invitation_not_found")
+    assert register(service, "other@example.com", owner_s).status_code == 201
+
+
+def test_a_code_that_is_not_good_is_refused_although_none_is_needed(service: InProcess, demo: Person) -> None:
+    code = invitation(demo, GUEST)
+    for email, shown in (("other@example.com", code), (GUEST, "garbage")):
+        assert told(register(service, email, shown)) == (403, "invitation_refused")
+        assert told(service.client.post("/api/v1/login", json={"email": email, "password": PASSWORD}))[0] == 401
+    assert register(service, "alone@example.com", "").status_code == 201, "an empty field is none"
+    assert register(service, GUEST, code).status_code == 201
 
 
 def test_registering_with_an_invitation_where_registering_is_closed(make_service: MakeService) -> None:

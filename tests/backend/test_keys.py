@@ -194,6 +194,11 @@ FOR_LOGINS = {
         ("delete", "/tenant/invitations/{invitation_id}"),
         ("post", "/invitations/accept"),
         ("post", "/tenants/{tenant_id}/switch"),
+        ("post", "/credits/transfers"),
+        ("post", "/tenant/erase"),
+        ("post", "/me/erase"),
+        ("get", "/sessions"),
+        ("delete", "/sessions/{session_id}"),
     )
 }
 """A stolen key must not make itself a successor, nor take the account over."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import select
 
+from backend.audit.service import COMMAND
 from backend.auth.password import hash_password
 from backend.models import Membership, User
 from backend.task import lifecycle
@@ -88,6 +89,61 @@ def test_an_owner_who_removes_another_gets_their_credits(service: InProcess, dem
     assert second.money() == (10, 0)
 
 
+def deactivate(service: InProcess, person: Person) -> None:
+    them = UUID(id_of(person))
+    with service.wiring.database.write() as session:
+        assert users.set_active(session, COMMAND, them, False, None)
+
+
+@on_both
+def test_who_is_deactivated_is_no_other_owner(service: InProcess, demo: Person, member: Person) -> None:
+    give(service, demo, member, 1000)
+    second, third = (colleague(service, demo, f"{name}@example.com", "owner") for name in ("second", "third"))
+    deactivate(service, second)
+    assert told(demo.post("/tenant/leave")) == (200, "")
+    assert third.money()[0] == 9, "not to who can't log in, although they came first"
+    them = id_of(third)
+    assert told(third.post("/tenant/leave")) == (409, "last_owner")
+    assert told(third.patch(f"/tenant/members/{them}", {"role": "admin"})) == (409, "last_owner")
+    set_password(service, "third@example.com")
+    assert told(third.post("/me/erase", {"password": PASSWORD})) == (409, "last_owner")
+    deactivate(service, third)
+    answer = member.post("/tenant/leave")
+    assert (answer.status_code, answer.json()["credits"]) == (200, 1), "members may go all the same"
+
+
+@on_both
+def test_what_people_left_is_the_owners_and_admins_to_delete(
+    service: InProcess, demo: Person, member: Person, stranger: Person, warmup: Path
+) -> None:
+    give(service, demo, member, 2000)
+    admin = colleague(service, demo, "admin@example.com", "admin")
+    other = colleague(service, demo, "other@example.com")
+    song = member.upload(warmup, "left.mp3")
+    tasks = [member.submit(song) for _ in range(2)]
+    assert service.work()
+    paths = [*(f"/tasks/{each}" for each in tasks), f"/uploads/{song}"]
+    for person in (demo, admin, other, stranger):
+        assert {person.delete(path).status_code for path in paths} == {404}, "while they are in"
+    them = id_of(member)
+    demo.delete(f"/tenant/members/{them}")
+    for person in (other, stranger):
+        assert {person.delete(path).status_code for path in paths} == {404}
+
+    (listed,) = admin.get("/tenant/uploads", params={"user_id": them}).json()
+    assert (listed["upload_id"], listed["filename"], listed["email"]) == (song, "left.mp3", "member@example.com")
+    assert told(other.get("/tenant/uploads")) == (403, "role_needed")
+    assert stranger.get("/tenant/uploads").json() == []
+    used = demo.get("/tenant").json()["used"]["storage_bytes"]
+    assert used > 0
+    assert [admin.delete(path).status_code for path in paths] == [204, 204, 204]
+    assert [demo.delete(path).status_code for path in paths] == [404, 404, 404]
+    assert demo.get("/tenant").json()["used"]["storage_bytes"] == 0
+    assert service.files("uploads", "output") == []
+    written = acts(service, demo.get("/tenant").json()["id"], "task.deleted", "upload.deleted")
+    assert [said(entry) for entry in written] == [(each, {"user_id": them}, None) for each in (*tasks, song)]
+
+
 def test_leaving(service: InProcess, demo: Person, member: Person) -> None:
     give(service, demo, member, 1500)
     them = id_of(member)
@@ -114,11 +170,8 @@ def test_invitations_of_who_goes_or_steps_down_end(service: InProcess, demo: Per
 
 @on_both
 def test_who_is_in_no_tenant_gets_one_with_the_next_login(service: InProcess, demo: Person, member: Person) -> None:
-    with service.wiring.database.write() as session:
-        user = users.by_email(session, "member@example.com")
-        assert user is not None
-        assert users.change_password(session, user, hash_password(PASSWORD))
-    demo.delete(f"/tenant/members/{user.id}")
+    set_password(service, "member@example.com")
+    demo.delete(f"/tenant/members/{id_of(member)}")
     body = {"email": "member@example.com", "password": PASSWORD}
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda _: service.client.post("/api/v1/login", json=body), range(2)))
@@ -163,6 +216,13 @@ def test_an_order_on_its_way_while_its_sender_is_removed_leaves_nothing(
     with pytest.raises(MembershipEnded):  # let in before, so past every check of the login
         tasks.retry(service.wiring, scope, UUID(task))
     assert len(demo.get("/tenant/tasks").json()) == 1
+
+
+def set_password(service: InProcess, email: str) -> None:
+    with service.wiring.database.write() as session:
+        user = users.by_email(session, email)
+        assert user is not None
+        assert users.change_password(session, user, hash_password(PASSWORD))
 
 
 def anew(service: InProcess, email: str) -> Person:

@@ -25,9 +25,11 @@ from backend.clock import utc_now
 from backend.credit import service as credit
 from backend.db import Database
 from backend.models import Purchase, Task, Transfer
+from backend.payment import service as payments
 from backend.task import lease_repository, lifecycle
 from backend.tenant.scope import Scope
-from tests.ledger import Held, Purse, claim_of, submit, write_people, write_song
+from tests import ledger
+from tests.ledger import Held, Purse, claim_of, settle, submit, take_back, write_people
 from tests.servers import empty_settings, on_both
 
 EXAMPLES = int(os.environ.get("VR_TEST_LEDGER_EXAMPLES", "20"))
@@ -50,10 +52,11 @@ class LedgerMachine(RuleBasedStateMachine):
         with self.database.write() as session:
             credit.open_system_accounts(session)
             self.tenant, self.people = write_people(session, PEOPLE)
-            self.songs = [write_song(session, self.tenant, user) for user in self.people]
+            self.songs = [ledger.write_song(session, self.tenant, user) for user in self.people]
         self.purses = [Purse() for _ in self.people]
         self.tasks: dict[UUID, Held] = {}
-        self.purchases: dict[UUID, tuple[int, int, str]] = {}
+        self.purchases: dict[UUID, tuple[int, int]] = {}
+        self.missing: Counter[UUID] = Counter()
         self.entries = 0
         for who in range(PEOPLE):
             self.grant(who, 4_000, 1 + who, crash=False)
@@ -73,38 +76,47 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(who=person, amount=st.integers(1, 5_000), crash=crash)
     def buy(self, who: int, amount: int, crash: bool) -> None:
         with self.database.write() as session:
-            purchase = Purchase(tenant_id=self.tenant, user_id=self.people[who], pack="any", amount=amount)
-            purchase.price_minor, purchase.currency, purchase.provider = 1, "EUR", "fake"
-            session.add(purchase)
+            purchase_id = ledger.write_purchase(session, self.tenant, self.people[who], amount)
 
         def act(session: Session) -> None:
-            credit.purchase(session, self.tenant, self.people[who], amount, purchase.id)
-            session.get_one(Purchase, purchase.id).status = "paid"
+            credit.purchase(session, self.tenant, self.people[who], amount, purchase_id)
+            session.get_one(Purchase, purchase_id).status = "paid"
 
         if self.done(act, crash):
             self.purses[who].put(amount)
-            self.purchases[purchase.id] = (who, amount, "paid")
+            self.purchases[purchase_id] = (who, amount)
             assert self.refused(act, IntegrityError)  # paid once
 
     @rule(data=st.data(), crash=crash)
     def charge_back(self, data: st.DataObject, crash: bool) -> None:
-        paid = [each for each, (_, _, status) in self.purchases.items() if status == "paid"]
+        paid = [each for each, (_, left) in self.purchases.items() if left]
         if not paid:
             return
         purchase_id = data.draw(st.sampled_from(paid))
-        who, amount, _ = self.purchases[purchase_id]
-        purse = self.purses[who]
-        missing = max(0, amount - purse.available)
+        who, left = self.purchases[purchase_id]
+        part = data.draw(st.sampled_from([left, (left + 1) // 2]))
+        missing = max(0, part - sum(purse.spendable(self.now) for purse in self.purses))
 
         def act(session: Session) -> None:
             purchase = session.get_one(Purchase, purchase_id)
-            purchase.shortfall = credit.charge_back(session, self.tenant, self.people[who], amount, purchase_id)
-            purchase.status = "refunded"
-            assert purchase.shortfall == missing
+            purchase.shortfall += credit.charge_back(session, self.tenant, self.people[who], part, purchase_id)
+            purchase.returned += part
+            if part == left:
+                purchase.status = "refunded"
 
         if self.done(act, crash):
-            purse.take(amount - missing)
-            self.purchases[purchase_id] = (who, amount, "refunded")
+            take_back(self.purses, who, part, self.now)
+            self.purchases[purchase_id] = (who, left - part)
+            self.missing[purchase_id] += missing
+
+    @rule(crash=crash)
+    def collect(self, crash: bool) -> None:
+        if self.done(payments.collect, crash):
+            for purchase_id in sorted(each for each, missing in self.missing.items() if missing):
+                have = sum(purse.spendable(self.now) for purse in self.purses)
+                found = min(have, self.missing[purchase_id])
+                take_back(self.purses, self.purchases[purchase_id][0], self.missing[purchase_id], self.now)
+                self.missing[purchase_id] -= found
 
     # money goes
 
@@ -116,10 +128,10 @@ class LedgerMachine(RuleBasedStateMachine):
             made.append(submit(session, self.tenant, self.people[who], self.songs[who], price))
 
         purse = self.purses[who]
-        if purse.available < price:
+        if purse.spendable(self.now) < price:
             assert self.refused(act, credit.CreditsExhausted)
         elif self.done(act, crash):
-            self.tasks[made[0]] = Held(who, price, purse.take(price))
+            self.tasks[made[0]] = Held(who, price, purse.take(price, self.now))
             purse.held += price
 
     @rule(giver=person, receiver=person, amount=st.sampled_from([0, 1, 700, 2_500, 6_000]), crash=crash)
@@ -130,16 +142,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
         if amount == 0 or giver == receiver:
             assert self.refused(act, credit.NothingToTransfer)
-        elif self.purses[giver].available < amount:
+        elif self.purses[giver].spendable(self.now) < amount:
             assert self.refused(act, credit.CreditsExhausted)
         elif self.done(act, crash):
-            self.purses[receiver].put(amount, self.purses[giver].take(amount))
+            self.purses[receiver].put(amount, self.purses[giver].take(amount, self.now))
 
     @rule(crash=crash)
     def sweep(self, crash: bool) -> None:
         if self.done(credit.expire_due, crash):
             for purse in self.purses:
-                purse.expire(utc_now())
+                purse.expire(self.now)
 
     # tasks end
 
@@ -151,14 +163,14 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         held, claim = self.tasks[task.id], claim_of(task)
         held.attempt = task.attempt
-        self.settle(outcome, claim)
+        settle(self.database, outcome, claim)
         if outcome == "give back":
             return
         self.ended(held, "completed" if outcome == "complete" else "released")
         # Once more, by a worker that did not hear that it is done.
         before = self.counted()
         for again in ("complete", "fail", "cancel", "give back"):
-            self.settle(again, claim)
+            settle(self.database, again, claim)
         assert self.counted() == before
 
     @rule(data=st.data(), crash=crash)
@@ -181,7 +193,7 @@ class LedgerMachine(RuleBasedStateMachine):
             claim = claim_of(session.get_one(Task, task_id))
         object.__setattr__(claim, "attempt", claim.attempt + attempt)
         for outcome in ("complete", "fail", "cancel"):
-            self.settle(outcome, claim)
+            settle(self.database, outcome, claim)
 
     @rule(data=st.data(), crash=crash)
     def refund(self, data: st.DataObject, crash: bool) -> None:
@@ -221,10 +233,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert credit.verify(session) == []
             for user, purse in zip(self.people, self.purses, strict=True):
                 scope = Scope(self.tenant, user)
-                assert credit.balance(session, scope) == (purse.available, purse.held)
+                assert credit.balance(session, scope) == (purse.spendable(self.now), purse.held)
                 assert min(purse.available, purse.held) >= 0
                 shown = Counter({moment: amount for amount, moment in credit.expiring(session, scope)})
-                assert shown == purse.lots
+                assert shown == purse.good(self.now)
+            assert payments.shortfall(session, self.tenant) == self.missing.total()
             settled = (
                 select(func.count())
                 .where(Transfer.tenant_id == self.tenant, Transfer.kind.in_(("capture", "release")))
@@ -252,17 +265,6 @@ class LedgerMachine(RuleBasedStateMachine):
         with pytest.raises(error), self.database.write() as session:
             act(session)
         return True
-
-    def settle(self, outcome: str, claim: lifecycle.Claim) -> None:
-        if outcome == "complete":
-            lifecycle.complete(self.database, claim, {}, [])
-        elif outcome == "fail":
-            lifecycle.fail(self.database, claim, "noise", "Only noise.", transient=False, max_attempts=3)
-        elif outcome == "give back":
-            lifecycle.give_back(self.database, claim, "stopped")
-        else:
-            with self.database.write() as session:
-                lifecycle.cancel(session, claim.task_id, "processing", claim.attempt)
 
     def ended(self, held: Held, state: Any) -> None:
         held.state = state

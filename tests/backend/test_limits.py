@@ -194,6 +194,19 @@ def test_processes_share_their_counts(make_service: MakeService, request: pytest
     assert_refused(person.get("/me"), "user")
 
 
+@pytest.mark.parametrize("path", ["/api/v1/me", "/api/v1/models", "/nowhere"])
+@pytest.mark.parametrize("shown", ["good", "bad", None])
+def test_a_shared_store_hears_of_every_read(make_service: MakeService, path: str, shown: str | None) -> None:
+    """Of who shows who they are only when that is known; of who turns out to be nobody, too."""
+    service = make_service(limit={"storage": "sqlite://", "address": "2 per hour"})
+    token = service.login().token if shown == "good" else "bad"
+    headers = {} if shown is None else {"Authorization": f"Bearer {token}"}
+    answers = [service.client.get(path, headers=headers) for _ in range(4)]
+    assert not [answer for answer in answers[:2] if answer.status_code == 429]
+    for answer in answers[2:]:
+        assert_refused(answer, "address")
+
+
 def test_counting_goes_on_without_the_store(make_service: MakeService, tmp_path: Path) -> None:
     """A file that is no database: this process counts by itself, and nobody is turned away for it."""
     broken = tmp_path / "counters.db"

@@ -189,5 +189,5 @@ def test_a_storm_of_logins_is_told_to_come_again(service: InProcess) -> None:
         assert (answer.status_code, answer.json()["code"]) == (503, "logins_busy")
         assert int(answer.headers["retry-after"]) > 0
         assert person.get("/me").status_code == 200
-    assert failures(service) == [0, 0, 0], "who was not let in has not guessed"
+    assert not any(failures(service)), "who was not let in has not guessed"
     assert login(service, given=RIGHT).status_code == 200

@@ -48,9 +48,9 @@ class Walk:
     def accounts(self, mail_server: MailServer) -> str:
         """The access token of a login that is good."""
         email, first, second = "walker@example.com", self.keep("a first pass phrase"), self.keep("a second pass phrase")
-        registered = self.post(
-            "/register", {"email": email, "password": first, "invitation": self.keep("no-such-code")}
-        )
+        person = {"email": email, "password": first}
+        assert self.post("/register", person | {"invitation": self.keep("no-such-code")}).status_code == 403
+        registered = self.post("/register", person)
         assert registered.status_code == 201
         self.keep(registered.json()["access_token"])
         refresh = self.keep(registered.json()["refresh_token"])

@@ -58,6 +58,7 @@ def account(service: InProcess) -> User:
 
 
 def test_a_forgotten_password(service: InProcess, singer: Person, mail_server: MailServer) -> None:
+    prove(service)
     for email in ("nobody@example.com", "SINGER@example.com", SINGER):
         answer = post(service, "/password/forgotten", {"email": email})
         assert (answer.status_code, answer.text) == (202, "null")
@@ -66,7 +67,7 @@ def test_a_forgotten_password(service: InProcess, singer: Person, mail_server: M
     assert "https://songs.example.com/password/reset#token=" in first.get_content()
     assert {letter["To"] for letter in mail_server.got} == {SINGER}
 
-    key = singer.post("/keys", {"name": "x", "scopes": ["read"]}).json()["key"]
+    key = make_key(singer)
     body = {"token": token_in(first), "new_password": CHANGED}
     assert post(service, "/password/reset", body | {"new_password": "short"}).status_code == 422
     assert post(service, "/password/reset", body).status_code == 204
@@ -75,8 +76,35 @@ def test_a_forgotten_password(service: InProcess, singer: Person, mail_server: M
         assert (again.status_code, again.json()["code"]) == (400, "mail_token_invalid")
     assert (login(service, PASSWORD), login(service, CHANGED)) == (401, 200)
     assert singer.get("/me").status_code == 401
-    assert service.client.get("/api/v1/me", headers={"Authorization": f"Key {key}"}).status_code == 200
+    assert works(service, key) == 200
     assert mail_server.letters(3, to=SINGER)[2]["Subject"] == "Your password was changed"
+
+
+def test_who_registered_an_address_that_is_not_theirs_keeps_no_key(service: InProcess, singer: Person) -> None:
+    def reset() -> None:
+        token = proof.issue(service.settings.auth, "reset", account(service))
+        assert post(service, "/password/reset", {"token": token, "new_password": CHANGED}).status_code == 204
+
+    thief_s = make_key(singer)
+    reset()
+    assert (login(service, CHANGED), account(service).email_verified_at is not None) == (200, True)
+    assert works(service, thief_s) == 401
+    own = make_key(service.login(SINGER))
+    reset()
+    assert works(service, own) == 200, "those of a proven address stay, unless that is wanted"
+
+
+def prove(service: InProcess) -> None:
+    with service.wiring.database.write() as session:
+        session.execute(update(User).where(User.email == SINGER).values(email_verified_at=database_now()))
+
+
+def make_key(person: Person) -> str:
+    return str(person.post("/keys", {"name": "x", "scopes": ["read"]}).json()["key"])
+
+
+def works(service: InProcess, key: str) -> int:
+    return service.client.get("/api/v1/me", headers={"Authorization": f"Key {key}"}).status_code
 
 
 @on_both

@@ -14,8 +14,11 @@ from typing import Any
 import pytest
 import schemathesis
 from schemathesis.cli import schemathesis as command
+from sqlalchemy.orm import Session
 
+from backend.audit.service import COMMAND
 from backend.auth.password import hash_password
+from backend.tenant import service as tenants
 from backend.user import service as users
 from tests.service import PASSWORD, InProcess, MakeService, Person
 
@@ -26,7 +29,8 @@ MOST_CREDITS = 10**9
 
 
 class Walkers:
-    """Somebody who can log in, rich enough for any order; the next one when a walk has erased the last."""
+    """An operator who can log in, rich enough for any order; the next one when a walk has erased or locked out the
+    last."""
 
     def __init__(self, service: InProcess) -> None:
         self._service = service
@@ -36,12 +40,17 @@ class Walkers:
     def login(self) -> Person:
         email = f"walker{self._number}@example.com"
         with self._service.wiring.database.write() as session:
-            user = users.by_email(session, email)
-            if user is None or not user.active or users.home_tenant(session, user.id) is None:
+            if not self._can_walk(session, email):
                 self._number += 1
                 email = f"walker{self._number}@example.com"
-                users.create(session, email, self._hash, granted=MOST_CREDITS)
+                user = users.create(session, email, self._hash, granted=MOST_CREDITS)
+                users.set_operator(session, COMMAND, user.id, True)
         return self._service.login(email)
+
+    def _can_walk(self, session: Session, email: str) -> bool:
+        user = users.by_email(session, email)
+        tenant_id = users.home_tenant(session, user.id) if user is not None and user.operator and user.active else None
+        return tenant_id is not None and tenants.get(session, tenant_id).suspended_at is None
 
 
 @pytest.mark.timeout(60 + 60 * EXAMPLES)

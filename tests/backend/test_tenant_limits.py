@@ -171,7 +171,8 @@ def test_limits_are_written_down(make_service: MakeService) -> None:
         assert force.retention_days is None and force.requests == settings.limit.tenant
         entries = session.scalars(select(AuditEntry).where(AuditEntry.tenant_id == tenant_id).order_by(AuditEntry.id))
         changes = [(each.before, each.after, each.reason) for each in entries if "limits" in each.action]
-        for wrong in (Limits(requests="often"), Limits(concurrent_tasks=0), Limits(storage_bytes=-1)):
+        rates = [Limits(requests=rate) for rate in ("often", "0 per minute", "5 per 0 minutes", "9 per 10000 years")]
+        for wrong in (*rates, Limits(concurrent_tasks=0), Limits(storage_bytes=-1)):
             with pytest.raises(LimitRefused):
                 limits.set(session, COMMAND, tenant_id, wrong)
         with pytest.raises(TenantUnknown):

@@ -68,7 +68,7 @@ def test_what_can_t_be_given(demo: Person, friend: Person, stranger: Person) -> 
     assert told(give(demo, id_of(stranger), 1)) == told(give(demo, str(uuid4()), 1)) == (404, "member_not_found")
     assert told(give(demo, id_of(demo), 1)) == (422, "nothing_to_transfer")
     assert told(give(demo, other, 10.001)) == (402, "credits_exhausted")
-    for credits in (0, -1, 0.0001, 1e300, "much", None, float("1e-9")):
+    for credits in (0, -1, 0.0001, 1e300, "much", None, float("1e-9"), True, "3"):
         assert told(give(demo, other, credits)) == (422, "invalid_request")  # type: ignore[arg-type]
     for reason in ("x" * 201, "a\0b", "a\nb"):
         assert told(give(demo, other, 1, reason=reason)) == (422, "invalid_request")
@@ -134,6 +134,23 @@ def test_a_statement(service: InProcess, demo: Person, friend: Person, monkeypat
     assert [row["reason"] for row in statement[2:4]] == ['\'=HYPERLINK("http://127.0.0.1")', "' @SUM(1)"]
     assert (statement[2]["member"], statement[4]["task"]) == (other, task_id)
     assert [row["balance"] for row in rows(friend)] == ["0.000", "0.001", "2.000", "2.000"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "harmless"),
+    [
+        ("a;=1+1", "a;'=1+1"),
+        ("a;b| @SUM(1)", "a;b|' @SUM(1)"),
+        ("\xa0=1+1", "'\xa0=1+1"),
+        ("\ufeff\u200b\u202e＝1+1", "'\ufeff\u200b\u202e＝1+1"),
+        ('a, b = c; 50 % "off"', 'a, b = c; 50 % "off"'),
+    ],
+)
+def test_no_formula_gets_into_a_statement(demo: Person, friend: Person, reason: str, harmless: str) -> None:
+    assert give(demo, id_of(friend), 1, reason=reason).status_code == 201
+    assert rows(friend)[1]["reason"] == harmless
+    lines = friend.get("/credits/statement").text.splitlines()
+    assert all(line.startswith('"') and line.endswith('"') for line in lines), "each text in quotes"
 
 
 def test_a_statement_of_some_days(demo: Person) -> None:

@@ -29,7 +29,17 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     "every origin": ({"web": {"allowed_origins": "*"}}, f"{WEB} is \\*"),
     "every origin and another": ({"web": {"allowed_origins": "https://a.example.com,*"}}, f"{WEB} is \\*"),
     "an http origin": ({"web": {"allowed_origins": "http://a.example.com"}}, f"{WEB} names an http origin"),
-    "every proxy": ({"limit": {"trusted_proxies": "10.0.0.1, *"}}, "VR_LIMIT__TRUSTED_PROXIES is \\*"),
+    "a secret that repeats itself": ({"auth": {"secret": "ab" * 20}}, "VR_AUTH__SECRET repeats itself"),
+    "every proxy": ({"limit": {"trusted_proxies": "10.0.0.1, *"}}, "VR_LIMIT__TRUSTED_PROXIES names everybody"),
+    "every proxy as networks": (
+        {"limit": {"trusted_proxies": "0.0.0.0/1,128.0.0.0/1"}},
+        "VR_LIMIT__TRUSTED_PROXIES names everybody",
+    ),
+    "webhooks to anywhere": (
+        {"webhook": {"allowed_networks": "10.0.0.0/8, ::/0"}},
+        "VR_WEBHOOK__ALLOWED_NETWORKS names everything",
+    ),
+    "no end of logins": ({"limit": {"login": "1000000 per second"}}, "VR_LIMIT__LOGIN lets"),
     "a guessed database password": ({"db": {"url": "postgresql://vocal:postgres@db/x"}}, "VR_DB__URL has a password"),
     "the user's name for one": ({"db": {"url": "postgresql://vocal:vocal@db/x"}}, "VR_DB__URL has a password"),
     "no database URL": ({"db": {"url": "postgres"}}, "VR_DB__URL is no database URL"),
@@ -64,7 +74,8 @@ def test_production_takes_what_is_safe() -> None:
     production(
         db={"url": "postgresql+psycopg://vocal:kXq81-long-and-random@db/x"},
         web={"allowed_origins": "https://app.example.com"},
-        limit={"trusted_proxies": "10.0.0.1"},
+        limit={"trusted_proxies": "10.0.0.1, 10.0.0.0/8, fd00::/8"},
+        webhook={"allowed_networks": "10.1.0.0/16"},
         mail={"host": "mail.example.com", "password": "x", "link_base": "https://app.example.com"},
     ).refuse_unsafe()
 
@@ -98,6 +109,12 @@ def test_secrets_come_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (settings.mail.password.get_secret_value(), settings.mail.host) == ("from a file", "mail.example.com")
     monkeypatch.setenv("VR_DB__URL", "sqlite:///from-the-environment")
     assert Settings(_env_file=None).db.url == "sqlite:///from-the-environment"
+
+
+def test_the_folder_of_secrets_may_be_named_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "VR_AUTH__SECRET").write_text(SECRET)
+    (tmp_path / ".env").write_text(f"VR_SECRETS_DIR={tmp_path}\n")
+    assert Settings(_env_file=tmp_path / ".env").auth.secrets == (SECRET,)
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

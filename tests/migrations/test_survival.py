@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
+from alembic.config import Config
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import DBAPIError
 
@@ -15,7 +17,7 @@ from backend.audit.service import Actor
 from backend.credit import service as credit
 from backend.db import Database
 from backend.identity import new_id
-from migrations.prepare import migrate
+from migrations.prepare import ALEMBIC_INI, migrate
 from migrations.triggers import missing_triggers
 from tests.servers import empty_settings, on_both
 from tests.service import InProcess
@@ -79,6 +81,7 @@ FORMER: list[tuple[str, dict[str, Any]]] = [
         {"id": new_id().hex, **OURS, "name": "studio", "prefix": "vrk_a", "sha256": "1" * 64, "scopes": "read"},
     ),
     ("credit_alert", {"tenant_id": TENANT, "below": 5000}),
+    ("idempotency", {**OURS, "key": "7f9c", "request_sha256": "2" * 64, "answer": "{}"}),
 ]
 """Rows as the form 0004 has them."""
 
@@ -136,6 +139,25 @@ def test_rows_of_the_fourth_form_survive(connection: Connection, tmp_path: Path)
         with pytest.raises(DBAPIError, match="append-only"), database.write() as session:
             session.execute(text(statement))
     database.dispose()
+
+
+def test_of_a_key_that_was_used_in_two_tenants_one_stays_on_the_way_down(connection: Connection) -> None:
+    migrate(connection, "head")
+    other = new_id().hex
+    used = {"request_sha256": "2" * 64, "user_id": USER}
+    for table, values in FORMER[:2]:
+        defaults = {"tenant": {"shares_audio": False}, "user_account": {"operator": False}}[table]
+        write(connection, table, values | defaults)
+    write(connection, "tenant", {"id": other, "name": "another", "plan": "standard", "shares_audio": False})
+    for tenant_id, key in ((TENANT, "a"), (other, "a"), (other, "b")):
+        write(connection, "idempotency", {**used, "tenant_id": tenant_id, "key": key})
+    connection.commit()
+    config = Config(ALEMBIC_INI)
+    config.attributes["connection"] = connection
+    command.downgrade(config, "0004")
+    connection.commit()
+    keys = connection.execute(text("SELECT key FROM idempotency ORDER BY key")).scalars()
+    assert list(keys) == ["a", "b"]
 
 
 NOBODY = f"'{'0' * 32}'"

@@ -275,7 +275,7 @@ def test_production_refuses_http() -> None:
         return Settings(
             _env_file=None,
             environment="production",
-            auth={"secret": "x" * 32},  # type: ignore[arg-type]
+            auth={"secret": "correct horse battery staple, twice"},  # type: ignore[arg-type]
             webhook=Webhook(**webhook),
         )
 

@@ -79,6 +79,8 @@ _API = (
     Row("POST", "/token", 200, form={"username": "{email}", "password": "{password}"}, open=True),
     Row("POST", "/register", 201, json={"email": "{new_email}", "password": "{password}"}, open=True),
     Row("POST", "/refresh", 200, json={"refresh_token": "{refresh_token}"}, open=True),
+    Row("GET", "/sessions", 200),
+    Row("DELETE", "/sessions/{session_id}", 204, things.login),
     Row("POST", "/logout", 204, ends_login=True),
     Row("POST", "/logout/everywhere", 204, json={"keys": True}, ends_login=True),
     Row(
@@ -146,6 +148,7 @@ _API = (
     Row("DELETE", "/tenant/members/{user_id}", 200, things.colleague, role="admin"),
     Row("POST", "/tenant/leave", 200, shared=True, ends_login=True),  # says which owner gets the credits
     Row("GET", "/tenant/tasks", 200, role="admin"),
+    Row("GET", "/tenant/uploads", 200, role="admin"),
     Row("GET", "/tenant/invitations", 200, role="admin"),
     Row("POST", "/tenant/invitations", 201, json={"email": "{new_email}", "role": "member"}, role="admin"),
     Row("DELETE", "/tenant/invitations/{invitation_id}", 204, things.invitation, role="admin"),
@@ -187,6 +190,7 @@ _ADMIN = (
     Row("PATCH", "/tenants/{tenant_id}", 200, things.somebody, {"plan": "standard"}),
     Row("POST", "/tenants/{tenant_id}/suspend", 204, things.somebody, {"reason": "it has not paid"}),
     Row("POST", "/tenants/{tenant_id}/resume", 204, things.suspended),
+    Row("POST", "/tenants/{tenant_id}/erase", 200, things.named, {"name": "{named}", "reason": "asked for it"}),
     Row("GET", "/users", 200),
     Row("GET", "/users/{user_id}", 200, things.somebody),
     Row("POST", "/users/{user_id}/deactivate", 204, things.somebody, {"reason": "it is spam"}),

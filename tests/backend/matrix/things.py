@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+from jose import jwt
 from sqlalchemy import update
 
 from backend.clock import database_now
@@ -51,6 +52,11 @@ def _completed_task(world: World, person: Person) -> Ids:
     return made
 
 
+def login(world: World, person: Person) -> Ids:
+    """Another of the person's."""
+    return {"session_id": jwt.get_unverified_claims(world.service.login(person.email).token)["sid"]}
+
+
 def key(world: World, person: Person) -> Ids:
     return {"key_id": person.post("/keys", {"name": "studio", "scopes": ["read"]}).json()["id"]}
 
@@ -82,6 +88,12 @@ def somebody(world: World, person: Person) -> Ids:
     """Who has just registered."""
     scope = world.scope(world.newcomer())
     return {"user_id": str(scope.user_id), "tenant_id": str(scope.tenant_id)}
+
+
+def named(world: World, person: Person) -> Ids:
+    """A tenant whose name is known."""
+    other = world.newcomer()
+    return {"tenant_id": str(world.scope(other).tenant_id), "named": other.get("/tenant").json()["name"]}
 
 
 def suspended(world: World, person: Person) -> Ids:
