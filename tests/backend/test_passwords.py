@@ -264,7 +264,11 @@ def test_letters_travel_protected_or_not_at_all(
 
 
 def test_without_a_mail_server(make_service: MakeService, capfd: pytest.CaptureFixture[str]) -> None:
-    production = make_service(environment="production", auth={"secret": "x" * 40, "registration": True})
+    production = make_service(
+        environment="production",
+        auth={"secret": "the operator's own, and long enough", "registration": True},
+        limit={"login": "10 per second"},
+    )
     answer = post(production, "/password/forgotten", {"email": SINGER})
     assert (answer.status_code, answer.json()["code"]) == (503, "mail_unavailable")
     assert post(production, "/register", {"email": SINGER, "password": PASSWORD}).status_code == 201

@@ -48,7 +48,7 @@ def test_who_is_refused_by_one_window_counts_in_none_after_it(store: str, reques
     answers = [[(told.allowed, told.left) for told in take(storage, [key, user])] for _ in range(4)]
     assert answers == [[(True, 1), (True, 8)], [(True, 0), (True, 7)], [(False, 0)], [(False, 0)]]
     assert [told.left for told in take(storage, [user])] == [6]
-    assert 0 < take(storage, [key])[0].seconds <= 3600
+    assert 0 <= take(storage, [key])[0].seconds <= 3600  # 0 within the first millisecond
 
 
 def test_redis_goes_on_where_limits_counted(redis_url: str) -> None:

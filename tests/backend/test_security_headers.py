@@ -110,11 +110,12 @@ def test_the_documents_can_be_switched_off(make_service: MakeService) -> None:
 
 def test_browsers_keep_to_https_in_production(make_service: MakeService) -> None:
     secret = {"secret": "not the one of development, and long enough"}
+    limit = {"login": "10 per second"}
     proxied = {"X-Forwarded-Proto": "https"}
-    service = make_service(environment="production", auth=secret, limit={"trusted_proxies": "127.0.0.1"})
+    service = make_service(environment="production", auth=secret, limit=limit | {"trusted_proxies": "127.0.0.1"})
     assert service.client.get("/healthz", headers=proxied).headers["strict-transport-security"] == "max-age=31536000"
     assert "strict-transport-security" not in service.client.get("/healthz").headers
-    unproxied = make_service(environment="production", auth=secret)
+    unproxied = make_service(environment="production", auth=secret, limit=limit)
     assert "strict-transport-security" not in unproxied.client.get("/healthz", headers=proxied).headers
 
 
