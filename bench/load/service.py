@@ -68,11 +68,8 @@ class Api:
             self._administer(sql.SQL("CREATE DATABASE {}"))
         try:
             subprocess.run([sys.executable, "-m", "cli", "prepare"], cwd=ROOT, env=self._environment, check=True)
-            # Letters go to its standard output.
             command = [sys.executable, "-m", "cli", "api"]
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=self._environment, stdout=subprocess.DEVNULL, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, start_new_session=True)
             self._wait()
         except BaseException:
             self.__exit__(None, None, None)
