@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ OFFSET = -0.691
 """LUFS of a unit mean square after K-weighting."""
 ABSOLUTE_GATE = -70.0
 RELATIVE_GATE = -10.0
+LEVELS_PER_LU = 100
+LEVELS = 200 * LEVELS_PER_LU
+"""From the absolute gate up to far beyond full scale."""
 STEPS_PER_BLOCK = 4
 """A gating block lasts 400 ms and starts every 100 ms."""
 
@@ -66,12 +70,19 @@ class KWeighting:
 
 
 class Loudness:
-    """Adds up one K-weighted signal in steps of 100 ms."""
+    """Adds up one K-weighted signal in steps of 100 ms.
+
+    Blocks are counted by their loudness, to a hundredth of a LU: a list of them would grow with the song. Only those
+    that are as loud as the relative gate to that hundredth may be taken for louder or quieter than they are.
+    """
 
     def __init__(self, rate: int) -> None:
         self._step = max(1, round(rate / 10))
         self._filled, self._energy = 0, 0.0
-        self._steps: list[float] = []
+        self._steps: deque[float] = deque(maxlen=STEPS_PER_BLOCK)
+        self._counts = np.zeros(LEVELS, np.int64)
+        self._powers = np.zeros(LEVELS)
+        """The sum over the blocks of each level."""
 
     def hear(self, weighted: Weighted) -> None:
         """The next K-weighted block (channels, frames); mono counts once, both channels of stereo in full."""
@@ -83,20 +94,28 @@ class Loudness:
             self._filled += part.shape[1]
             if self._filled == self._step:
                 self._steps.append(self._energy / self._step)
+                self._count()
                 self._filled, self._energy = 0, 0.0
 
     @property
     def lufs(self) -> float | None:
         """Integrated loudness so far; None where nothing is louder than the absolute gate, or for less than
         400 ms. Source: BS.1770-5, annex 1."""
-        if len(self._steps) < STEPS_PER_BLOCK:
+        heard = self._counts > 0
+        if not heard.any():
             return None
-        blocks = np.convolve(self._steps, np.full(STEPS_PER_BLOCK, 1 / STEPS_PER_BLOCK), "valid")
-        heard = blocks[blocks > _power(ABSOLUTE_GATE)]
-        if not len(heard):
-            return None
-        loud = heard[heard > heard.mean() * 10 ** (RELATIVE_GATE / 10)]
-        return round(OFFSET + 10 * math.log10(loud.mean()), 2)
+        counts, powers = self._counts[heard], self._powers[heard]
+        loud = powers / counts > powers.sum() / counts.sum() * 10 ** (RELATIVE_GATE / 10)
+        return round(OFFSET + 10 * math.log10(powers[loud].sum() / counts[loud].sum()), 2)
+
+    def _count(self) -> None:
+        """The block that has just ended."""
+        power = sum(self._steps) / STEPS_PER_BLOCK
+        if len(self._steps) == STEPS_PER_BLOCK and power > _power(ABSOLUTE_GATE):
+            above = OFFSET + 10 * math.log10(power) - ABSOLUTE_GATE
+            level = min(int(above * LEVELS_PER_LU), LEVELS - 1)
+            self._counts[level] += 1
+            self._powers[level] += power
 
 
 def _power(lufs: float) -> float:

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
 from backend.clock import Moment
 from backend.settings.usage import MOST_MILLICREDITS
+from backend.whole_number import WHOLE
 
 Reason = Annotated[str, StringConstraints(min_length=1, max_length=500, strip_whitespace=True, pattern=r"^[^\x00]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00]*$")]
@@ -69,10 +70,10 @@ class LimitChange(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     requests: Text | None = Field(None, description="Of all its people together, like `3000 per minute`")
-    concurrent_tasks: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    concurrent_tasks: Annotated[StrictInt, Field(ge=1, le=100_000), WHOLE] | None = None
     monthly_seconds: Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False, strict=True)] | None = None
-    storage_bytes: Annotated[int, Field(ge=0, le=LARGEST, strict=True)] | None = None
-    retention_days: Annotated[int, Field(ge=1, le=100_000, strict=True)] | None = None
+    storage_bytes: Annotated[StrictInt, Field(ge=0, le=LARGEST), WHOLE] | None = None
+    retention_days: Annotated[StrictInt, Field(ge=1, le=100_000), WHOLE] | None = None
 
 
 class TenantChange(BaseModel):
@@ -155,7 +156,9 @@ class ImpersonationOrder(BaseModel):
         description="The person's tenant reads it in its audit log"
     )
     tenant_id: UUID | None = Field(None, description="One of the person's tenants; the first unless named")
-    minutes: int = Field(15, ge=1, le=60, strict=True, description="How long at most; POST /logout ends it before")
+    minutes: Annotated[StrictInt, Field(ge=1, le=60), WHOLE] = Field(
+        15, description="How long at most; POST /logout ends it before"
+    )
 
 
 class ImpersonationToken(BaseModel):

@@ -10,9 +10,10 @@ from backend.models.membership import Role
 from backend.models.task import TaskStatus
 from backend.one_line import ONE_LINE
 from backend.task.schemas import Stem
+from backend.whole_number import WHOLE
 
 TenantName = Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=ONE_LINE)]
-Days = Annotated[StrictInt, Field(ge=1, le=36_500)]
+Days = Annotated[StrictInt, Field(ge=1, le=36_500), WHOLE]
 
 
 class LimitsInForce(BaseModel):

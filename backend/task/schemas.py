@@ -21,11 +21,12 @@ from pydantic_core import PydanticCustomError
 from backend.models.task import TaskStatus
 from backend.task.order import SHORTEST_SECONDS, Order
 from backend.webhook.schemas import Url, WebhookSecret
+from backend.whole_number import WHOLE
 from engine.errors import OutputUnsupported
 from engine.formats import BitDepth, Container, make_format
 from engine.models.base import HighFrequencies
 
-StemCount = Annotated[StrictInt, Field(ge=1)]
+StemCount = Annotated[StrictInt, Field(ge=1), WHOLE]
 StemNames = Annotated[list[Annotated[str, Field(min_length=1, max_length=64)]], Field(min_length=1, max_length=16)]
 LONGEST_SECONDS = 1e6
 
@@ -57,7 +58,9 @@ class Wish(BaseModel):
     )
     format: Container = Field("wav", description="Of the files that are made")
     bit_depth: BitDepth | None = Field(None, description="wav: 16 (unsaid), 24 or float; flac: 16 (unsaid) or 24")
-    bit_rate: StrictInt | None = Field(None, description="kbit/s; mp3, ogg and m4a; unsaid: the format's usual one")
+    bit_rate: Annotated[StrictInt, WHOLE] | None = Field(
+        None, description="kbit/s; mp3, ogg and m4a; unsaid: the format's usual one"
+    )
     start: float = Field(
         0.0, ge=0, le=LONGEST_SECONDS, allow_inf_nan=False, description="Where to begin, in seconds into the song"
     )

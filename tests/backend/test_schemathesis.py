@@ -18,7 +18,9 @@ from sqlalchemy.orm import Session
 
 from backend.audit.service import COMMAND
 from backend.auth.password import hash_password
+from backend.tenant import limits
 from backend.tenant import service as tenants
+from backend.tenant.limits import Limits
 from backend.user import service as users
 from tests.service import PASSWORD, InProcess, MakeService, Person
 
@@ -29,8 +31,8 @@ MOST_CREDITS = 10**9
 
 
 class Walkers:
-    """An operator who can log in, rich enough for any order; the next one when a walk has erased or locked out the
-    last."""
+    """An operator who can log in, rich enough for any order; the next one when a walk has erased, locked out or
+    limited the last."""
 
     def __init__(self, service: InProcess) -> None:
         self._service = service
@@ -50,7 +52,9 @@ class Walkers:
     def _can_walk(self, session: Session, email: str) -> bool:
         user = users.by_email(session, email)
         tenant_id = users.home_tenant(session, user.id) if user is not None and user.operator and user.active else None
-        return tenant_id is not None and tenants.get(session, tenant_id).suspended_at is None
+        if tenant_id is None or tenants.get(session, tenant_id).suspended_at is not None:
+            return False
+        return limits.get(session, tenant_id) == Limits()
 
 
 @pytest.mark.timeout(60 + 60 * EXAMPLES)
