@@ -25,7 +25,13 @@ def built_once(build: Callable[Given, Statement]) -> Callable[Given, tuple[State
     The function is called with a parameter in place of each value. Where it branches, it may only ask for None or for
     a bool: those are handed on as they are, and each combination of them is a statement of its own.
     """
-    names = list(inspect.signature(build).parameters)
+    parameters = inspect.signature(build).parameters
+    names = list(parameters)
+    scopes = [each for each in parameters.values() if each.annotation in (Scope, Scope.__name__)]
+    if len(scopes) > 1 or (scopes and {"tenant_id", "user_id"} & parameters.keys()):
+        raise TypeError(
+            f"{build.__qualname__}: a scope's values are called tenant_id and user_id, and nothing else may be"
+        )
     built: dict[tuple[Any, ...], Statement] = {}
 
     @functools.wraps(build)

@@ -49,13 +49,14 @@ def answer_in_threads(router: APIRouter) -> APIRouter:
     FastAPI takes a thread for each step: to open a session, to call, to check the answer, to close the session.
     """
     for route in router.routes:
-        if isinstance(route, APIRoute):
-            blocks = not (inspect.iscoroutinefunction(route.endpoint) or inspect.isasyncgenfunction(route.endpoint))
-            done = hasattr(route.endpoint, "__wrapped__")  # routers are shared by the apps of a process
-            if not _ends_sessions(route.dependant, blocks or done):
-                raise TypeError(f"{route.path}: what is no `def` endpoint opens its own session with `database.read()`")
-            if blocks:
-                route.endpoint = _threaded(route.endpoint)
+        if not isinstance(route, APIRoute):
+            raise TypeError("a router within a router would keep its sessions open: include each in the app itself")
+        blocks = not (inspect.iscoroutinefunction(route.endpoint) or inspect.isasyncgenfunction(route.endpoint))
+        done = hasattr(route.endpoint, "__wrapped__")  # routers are shared by the apps of a process
+        if not _ends_sessions(route.dependant, blocks or done):
+            raise TypeError(f"{route.path}: what is no `def` endpoint opens its own session with `database.read()`")
+        if blocks:
+            route.endpoint = _threaded(route.endpoint)
     return router
 
 

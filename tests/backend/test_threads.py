@@ -12,13 +12,16 @@ from uuid import UUID
 
 import pytest
 from fastapi import APIRouter, Depends
-from sqlalchemy import text
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
+from backend.built_once import built_once
 from backend.db import Database
+from backend.models import User
 from backend.sessions import Reading, answer_in_threads
 from backend.settings import Settings
 from backend.task import service as tasks
+from backend.tenant.scope import Scope
 from backend.threads import AT_ONCE, MOMENT_SECONDS, THREADS, Lane, in_thread
 from tests.service import InProcess, Person
 
@@ -101,6 +104,22 @@ def test_only_endpoints_are_given_a_session_to_read() -> None:
     router.get("/")(shown)
     with pytest.raises(TypeError, match="opens its own session"):
         answer_in_threads(router)
+
+
+def test_no_router_hides_in_another() -> None:
+    outer, inner = APIRouter(), APIRouter()
+    inner.get("/")(shown)
+    outer.include_router(inner)
+    with pytest.raises(TypeError, match="within a router"):
+        answer_in_threads(outer)
+
+
+def test_a_scope_shares_its_names_with_nothing() -> None:
+    def twice(scope: Scope, user_id: UUID) -> Select[Any]:
+        return select(User)
+
+    with pytest.raises(TypeError, match="called tenant_id and user_id"):
+        built_once(twice)
 
 
 def test_what_is_counted_has_an_end(service: InProcess, demo: Person, monkeypatch: pytest.MonkeyPatch) -> None:
