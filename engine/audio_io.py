@@ -12,7 +12,7 @@ import select
 import signal
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,8 @@ from engine.tags import Cover, Tags
 
 GRACE_SECONDS = 1.0
 """Decoders give a little more or less than packets announce (priming, padding); not worth a refusal."""
+CHECK_SECONDS = 0.25
+"""How often a caller who waits for a slow decoder is asked whether to go on."""
 LARGEST_FRAME = 64 * 2**20
 REFUSALS: dict[str, type[EngineError]] = {
     "undecodable": AudioUndecodable,
@@ -98,14 +100,17 @@ def probe(path: Path, limits: DecodeLimits) -> AudioInfo:
 
 
 @contextmanager
-def decode(path: Path, limits: DecodeLimits, *, followed: bool = False) -> Iterator[Decoding]:
+def decode(
+    path: Path, limits: DecodeLimits, *, followed: bool = False, check: Callable[[], None] | None = None
+) -> Iterator[Decoding]:
     """Decode at the song's own rate; leaving the context kills the child if it still runs.
 
-    `followed` says that the song will be decoded once more: a decoder for that is made ready meanwhile.
+    `followed` says that the song will be decoded once more: a decoder for that is made ready meanwhile. `check` is
+    called while the child lets us wait, and may raise.
 
     Raises what `probe` raises, here or while the blocks are read.
     """
-    with _child(path, "decode", limits, followed=followed) as child:
+    with _child(path, "decode", limits, followed=followed, check=check) as child:
         yield Decoding(child, limits)
 
 
@@ -181,8 +186,9 @@ def _tags(child: _Child) -> Tags:
 class _Child:
     """The decoder's process seen from outside, and the frames it sends."""
 
-    def __init__(self, process: DecoderProcess, limits: DecodeLimits) -> None:
+    def __init__(self, process: DecoderProcess, limits: DecodeLimits, check: Callable[[], None] | None) -> None:
         self.process = process
+        self._check = check
         self._pipe = process.pipe
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
@@ -212,10 +218,14 @@ class _Child:
         view = memoryview(data)
         while view:
             began = time.monotonic()
-            ready = self._poll.poll(max(0.0, self._patience) * 1000)
+            ready = self._poll.poll(min(max(0.0, self._patience), CHECK_SECONDS) * 1000)
             self._patience -= time.monotonic() - began
             if not ready:
-                raise AudioHostile(f"Decoding took longer than {self._limits.wait_seconds:g} seconds.")
+                if self._patience <= 0:
+                    raise AudioHostile(f"Decoding took longer than {self._limits.wait_seconds:g} seconds.")
+                if self._check is not None:
+                    self._check()
+                continue
             count = os.readv(self._pipe, [view])
             if count == 0:
                 raise self._death()
@@ -226,13 +236,17 @@ class _Child:
         code = self.process.wait()
         if code == -signal.SIGXCPU:
             return AudioHostile(f"Decoding needed more than {self._limits.cpu_seconds} seconds of CPU.")
+        if code == -signal.SIGKILL:
+            return DecoderCrashed("The decoder died of SIGKILL: the machine may have run out of memory.")
         if code < 0:
             return DecoderCrashed(f"The decoder died of {signal.Signals(-code).name}.")
         return DecoderCrashed(f"The decoder ended early with status {code}.")
 
 
 @contextmanager
-def _child(path: Path, task: str, limits: DecodeLimits, *, followed: bool) -> Iterator[_Child]:
+def _child(
+    path: Path, task: str, limits: DecodeLimits, *, followed: bool, check: Callable[[], None] | None = None
+) -> Iterator[_Child]:
     if path.stat().st_size == 0:
         raise AudioEmpty("The file is empty.")
     request = {
@@ -243,7 +257,7 @@ def _child(path: Path, task: str, limits: DecodeLimits, *, followed: bool) -> It
     }
     process = spare.serve(request, followed=followed)
     try:
-        yield _Child(process, limits)
+        yield _Child(process, limits, check)
     finally:
         spare.end(process)
 

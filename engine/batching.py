@@ -190,11 +190,17 @@ GPU_DELAY_SECONDS = 0.005
 
 def shared(session: Session) -> Session:
     """A session for many songs at once, as its device wants it; a server's sessions batch over there."""
-    if session.info.name == "kserve":
+    size = batch_size(session.info)
+    if size is None:
         return session
-    if session.info.device == CUDA:
-        return MicroBatcher(session, size=GPU_BATCH, delay_seconds=GPU_DELAY_SECONDS)
-    return MicroBatcher(session)
+    return MicroBatcher(session, size=size, delay_seconds=GPU_DELAY_SECONDS if size > 1 else 0.0)
+
+
+def batch_size(info: RuntimeInfo) -> int | None:
+    """How many patches go through the network together; None where a server decides."""
+    if info.name == "kserve":
+        return None
+    return GPU_BATCH if info.device == CUDA else 1
 
 
 def _items(inputs: Inputs) -> int:

@@ -99,6 +99,14 @@ class BatcherClosed(EngineError):
     transient = True
 
 
+class PatchCorrupt(EngineError):
+    """A patch that was kept is cut, damaged, or not of this song and model; it has to be separated again."""
+
+    code = "patch_corrupt"
+    advice = "Nothing: what is damaged is made again. If it happens often, the storage's disk may be failing."
+    transient = True
+
+
 class SeparationCancelled(EngineError):
     """The caller's `cancelled()` answered True; everything half made has been removed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -31,3 +32,24 @@ class SampleQueue:
             taken.append(block[:count])
             count -= len(taken[-1])
         return np.concatenate(taken)
+
+
+def regrouped(blocks: Iterable[Samples], sizes: Iterable[int]) -> Iterator[Samples]:
+    """The same samples in blocks of `sizes` frames, which never end; the last block may be shorter. Every block is an
+    array of its own."""
+    waiting = 0
+    queue: SampleQueue | None = None
+    wanted = iter(sizes)
+    size = next(wanted)
+    for block in blocks:
+        if queue is None:
+            queue = SampleQueue(block.shape[1])
+        queue.push(block)
+        waiting += len(block)
+        del block  # held by nobody but the queue
+        while waiting >= size:
+            yield queue.pop(size)
+            waiting -= size
+            size = next(wanted)
+    if queue is not None and waiting:
+        yield queue.pop(waiting)

@@ -2,12 +2,13 @@
 
 Five things run side by side: the decoder's process, and a thread each for spectra, network, inverse
 transform and, the caller's own, writing. Whatever fails in any of them is raised by `separate`, after
-everything has stopped and the sink has been told to discard.
+everything has stopped and the sink has been told to discard. Stems that `engine.parts` had made are written by the
+same code: only the three in the middle don't run then.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -20,11 +21,11 @@ import numpy as np
 from engine.audio import AudioInfo, Samples
 from engine.audio_io import DecodeLimits, probe
 from engine.dsp.headroom import share_excess
-from engine.dsp.resample import SegmentGrid
 from engine.errors import AudioEmpty, EngineError, SeparationCancelled
+from engine.modelled import KeptPatch, ModelledStems
 from engine.models.base import HighFrequencies, Separator
-from engine.prefetch import ahead
 from engine.receipt import Meter, Receipt, find_warnings
+from engine.sample_queue import regrouped
 from engine.sink import StemSink
 from engine.song_file import Part, SongFile
 from engine.stages import Stages
@@ -33,6 +34,9 @@ LISTENING_SHARE = 0.1
 """How much of the progress is listening to the song before the first stem comes out."""
 MOST_DB = 120.0
 """More gain than between a whisper and a jet; far more would leave the range of float32."""
+BLOCK_FRAMES = 1 << 15
+"""Frames that are written and measured at once, always the same: sums and some encoders round by block, and models
+and kept patches come in blocks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +59,10 @@ def separate(
     duration_seconds: float | None = None,
     start_patch: int = 0,
     patches: int | None = None,
+    kept: KeptPatch | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    stages: Stages | None = None,
 ) -> Receipt:
     """Write every stem of `source` into `sink` at the song's own rate, exactly as long as it decodes.
 
@@ -65,25 +71,29 @@ def separate(
     the file that is the song. Of that song `start_patch` and `patches` (see `patch_count`) separate a range:
     ranges one after the other, in whatever processes, give the same bits as one run over all of it.
 
+    With `kept` no network runs: kept(patch) gives what `engine.parts.separate_patches` handed over, with the same
+    song, part, model and high frequencies. It is asked for each patch once, in order, by the caller's thread; it may
+    wait until the patch is there, and raise. What is written, and measured, is that of a run with the network.
+
+    `stages` is told when each stage is at work; without it, only the receipt says for how long each was.
     `cancelled` is asked at every block and raises SeparationCancelled. Raises what `probe` and the model
     raise, and AudioEmpty where nothing is left to separate; in every such case the sink has discarded what it
-    had. Raises ValueError for a part, a range or a gain that can't be.
+    had. Raises ValueError for a part, a range or a gain that can't be, PatchCorrupt for a kept patch that does not
+    fit the song.
     """
-    if not (0 <= start_seconds < math.inf and 0 <= (duration_seconds or 0) < math.inf and abs(gain_db) <= MOST_DB):
-        raise ValueError(f"A song's part begins and ends within it, and its gain is {MOST_DB} dB at most.")
+    if not abs(gain_db) <= MOST_DB:
+        raise ValueError(f"A song's part is made {MOST_DB} dB louder or softer at most.")
     if start_patch < 0 or (patches is not None and patches < 0):
         raise ValueError("Patches are counted from 0 on.")
     began = time.perf_counter()
-    stages = Stages()
+    stages = stages or Stages()
     if info is None:
         with stages.timing("probe"):
             info = probe(source, limits)
-    part = Part(
-        round(start_seconds * info.rate), None if duration_seconds is None else round(duration_seconds * info.rate)
-    )
+    part = Part.of(info.rate, start_seconds, duration_seconds)
     job = _Job(source, separator, sink, limits, info, high_frequencies, gain_db, part, stages, on_progress, cancelled)
     try:
-        job.run(start_patch, patches)
+        job.run(start_patch, patches, kept)
     except BaseException:
         sink.discard()
         raise
@@ -156,14 +166,14 @@ class _Job:
         self.first_frame = 0
         self._source, self._limits, self._part = source, limits, part
         self._gain = np.float32(10 ** (gain_db / 20))
-        self._grid = SegmentGrid(separator.spec.rate, info.rate)
+        self._modelled = ModelledStems(separator, info, high_frequencies)
         self._fraction = 0.0
 
-    def run(self, start_patch: int, patches: int | None) -> None:
+    def run(self, start_patch: int, patches: int | None, kept: KeptPatch | None) -> None:
         self._check()
-        stems, rate = self.separator.spec.stems, self.info.rate
-        self.first_frame = self._grid.new(self.separator.patch_start(start_patch))
-        end = None if patches is None else self._grid.new(self.separator.patch_start(start_patch + patches))
+        stems, rate, modelled = self.separator.spec.stems, self.info.rate, self._modelled
+        self.first_frame = modelled.first_frame(start_patch)
+        end = None if patches is None else modelled.first_frame(start_patch + patches)
         self.song = song = SongFile(
             self._source,
             self.info,
@@ -174,17 +184,21 @@ class _Job:
             self.stages,
             self._check,
             self._listened,
-            given_back=self.separator.gives_back,
+            remembered="given_back" if self.separator.gives_back and kept is None else "decoded",
         )
         self.stem_meters = {stem: Meter(rate, song.channels) for stem in stems}
         self.mix, self.residual = Meter(rate, song.channels), Meter(rate, song.channels)
         length = round(self.info.seconds * rate) - self._part.start
         self._expected = max(0, min(length, self._part.frames or length, end or length) - self.first_frame)
-        with closing(song), closing(ahead(self._stems(start_patch), "separate-inverse")) as stream:
-            for blocks in stream:
+        if kept is None:
+            stream = modelled.from_network(song, start_patch, self.stages)
+        else:
+            stream = modelled.from_kept(song, kept, start_patch, patches, self.stages)
+        with closing(song), closing(stream):
+            for block in regrouped(stream, _block_sizes(end - self.first_frame if end is not None else 0)):
                 self._check()
                 with self.stages.timing("write"):
-                    self._write(blocks, end)
+                    self._write(modelled.by_stem(block), end)
                 self._tell("separating", self.written / max(1, self._expected))
                 if end is not None and self.first_frame + self.written >= end:
                     break
@@ -195,29 +209,6 @@ class _Job:
             raise EngineError(f"Of {self.heard} frames {self.written} came out: a fault of the engine.")
         self._tell("finishing", 1.0)
         self.sink.commit()
-
-    def _stems(self, start_patch: int) -> Iterator[Mapping[str, Samples]]:
-        """The model's stems at the song's rate and with its channels, from `first_frame` on."""
-        stems = self.separator.spec.stems
-        if self.high_frequencies == "mixture":
-            stems = stems[:-1]
-        entry = self._grid.entry(self.first_frame)
-        while self.separator.patch_start(start_patch) > entry:
-            start_patch -= 1
-        skip = entry - self.separator.patch_start(start_patch)
-        stream = self.separator.stream(
-            self.song, high_frequencies=self.high_frequencies, start_patch=start_patch, stages=self.stages
-        )
-        # Closed here, and not when it is forgotten: an error's traceback would keep it and its threads alive.
-        with closing(stream):
-            # One resampler for all stems: side by side, as channels.
-            joined = (np.concatenate([blocks[stem] for stem in stems], axis=1) for blocks in stream)
-            for block in self._grid.resampled(_skipping(joined, skip), self.first_frame):
-                self._check()
-                yield {stem: self._channelled(block[:, 2 * k : 2 * k + 2]) for k, stem in enumerate(stems)}
-
-    def _channelled(self, block: Samples) -> Samples:
-        return block.mean(axis=1, keepdims=True, dtype=np.float32) if self.song.channels == 1 else block
 
     def _write(self, blocks: Mapping[str, Samples], end: int | None) -> None:
         """Store one block of every stem; resampled ones may run a few samples past the song's end."""
@@ -275,9 +266,8 @@ class _Job:
         self.on_progress(Progress(stage, self._fraction))
 
 
-def _skipping(blocks: Iterator[Samples], count: int) -> Iterator[Samples]:
-    """All but the first `count` frames."""
-    for block in blocks:
-        if count < len(block):
-            yield block[count:]
-        count = max(0, count - len(block))
+def _block_sizes(frames: int) -> Iterator[int]:
+    """BLOCK_FRAMES for ever; so that a range is not waited for beyond its end, with a cut after `frames`."""
+    for start in range(0, frames, BLOCK_FRAMES):
+        yield min(BLOCK_FRAMES, frames - start)
+    yield from itertools.repeat(BLOCK_FRAMES)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from engine.sample_queue import SampleQueue
 from engine.stages import Stages
 from engine.tags import Tags
 
+Remembered = Literal["decoded", "given_back", "nothing"]
+"""Where `SongFile.original` comes from: the decoder; the model, which gives it back when its stems are there; or
+nowhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -23,13 +29,21 @@ class Part:
     start: int = 0
     frames: int | None = None
 
+    @classmethod
+    def of(cls, rate: int, start_seconds: float, duration_seconds: float | None) -> Self:
+        """Raises ValueError for seconds that can't be."""
+        if not (0 <= start_seconds < math.inf and 0 <= (duration_seconds or 0) < math.inf):
+            raise ValueError("A song's part begins and ends within it.")
+        frames = None if duration_seconds is None else round(duration_seconds * rate)
+        return cls(round(start_seconds * rate), frames)
+
     @property
     def end(self) -> int | None:
         return None if self.frames is None else self.start + self.frames
 
 
 class SongFile:
-    """`engine.models.base.Song` over a file. `original` keeps what `blocks` decodes, from the song's frame
+    """`engine.models.base.Song` over a file. `original` keeps what `blocks` or `play` decodes, from the song's frame
     `first_frame` on, (frames, 1 or 2) at the song's rate, until the stems of the same moment are there; or what the
     model gives back then, where that is the same."""
 
@@ -45,7 +59,7 @@ class SongFile:
         check: Callable[[], None],
         on_heard: Callable[[int], None],
         *,
-        given_back: bool = False,
+        remembered: Remembered = "decoded",
     ) -> None:
         """`check` is called at every block and may raise; `on_heard` with the samples that `listen` has given."""
         self.channels = 1 if info.channels == 1 else 2
@@ -54,11 +68,13 @@ class SongFile:
         """There once the file has been decoded to its end."""
         self.tags: Tags | None = None
         self.frames = first_frame
-        """Up to which frame of the song `blocks` has come."""
+        """Up to which frame of the song `blocks` or `play` has come."""
         self._source, self._limits, self._part = source, limits, part
         self._first_frame = first_frame
         self._grid = SegmentGrid(info.rate, model_rate)
-        self._given_back = given_back and self.channels == 2 and info.rate == model_rate
+        if remembered == "given_back" and not (self.channels == 2 and info.rate == model_rate):
+            remembered = "decoded"
+        self._kept_from = remembered
         self._stages = stages
         self._check, self._on_heard = check, on_heard
         self._open: list[Generator[Samples]] = []
@@ -79,8 +95,12 @@ class SongFile:
         entry = self._grid.entry(start)
         return self._resampled(self._remembered(self._opened(entry), entry), start)
 
+    def play(self, start: int) -> Iterator[Samples]:
+        """The song from its own frame `start` on as it is, for stems that need no model any more."""
+        return self._remembered(self._opened(start), start)
+
     def take_back(self, block: Samples) -> None:
-        if self._given_back:
+        if self._kept_from == "given_back":
             self.original.push(block)
 
     def _resampled(self, blocks: Iterator[Samples], start: int) -> Iterator[Samples]:
@@ -91,7 +111,7 @@ class SongFile:
 
     def _remembered(self, blocks: Iterator[Samples], position: int) -> Iterator[Samples]:
         for block in blocks:
-            if not self._given_back:
+            if self._kept_from == "decoded":
                 self.original.push(block[max(0, self._first_frame - position) :])
             position += len(block)
             self.frames = max(self._first_frame, position)
@@ -104,7 +124,7 @@ class SongFile:
 
     def _decoded(self, start: int, followed: bool) -> Generator[Samples]:
         """The song's frames from `start` on."""
-        with decode(self._source, self._limits, followed=followed) as decoding:
+        with decode(self._source, self._limits, followed=followed, check=self._check) as decoding:
             self.tags = decoding.tags
             position = self._part.start + start
             blocks = decoding.blocks(position)

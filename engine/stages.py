@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-Stage = Literal["probe", "decode", "spectra", "network", "inverse", "write"]
+Stage = Literal["probe", "decode", "spectra", "network", "inverse", "kept", "write"]
+"""`kept`: fetching, instead of the three before it, patches that were separated earlier, and waiting for them."""
 
 
 class Stages:
@@ -15,6 +16,8 @@ class Stages:
 
     def __init__(self) -> None:
         self.seconds: dict[Stage, float] = {}
+        self.extents: dict[Stage, tuple[float, float]] = {}
+        """When it began first and ended last, by `time.perf_counter`."""
 
     @contextmanager
     def timing(self, stage: Stage) -> Iterator[None]:
@@ -22,4 +25,6 @@ class Stages:
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+            ended = time.perf_counter()
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + ended - began
+            self.extents[stage] = self.extents.get(stage, (began, ended))[0], ended

@@ -1,7 +1,8 @@
 """Other comments in an Ogg Vorbis stream, while it is written.
 
 libsndfile writes ten fields and no cover, and FFmpeg's muxer counts the samples anew. So only the pages of the
-headers are made again here (RFC 3533; Vorbis I, 4.2 and 5.2), and the others numbered after them.
+headers are made again here (RFC 3533; Vorbis I, 4.2 and 5.2), and the others numbered after them. All get another
+serial number: libogg's is a random one, and the same stem shall be the same file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class RetaggedOgg:
 
     def __init__(self, tags: Tags) -> None:
         self._tags = tags
+        # Of the title too, which differs between stems: streams that are chained need numbers of their own.
+        self._serial = zlib.crc32(vorbis_comment(b"", tags))
         self._pending = bytearray()
         self._packets = [b""]
         """The comment and the setup header, as far as they have come."""
@@ -56,18 +59,16 @@ class RetaggedOgg:
         return page
 
     def _retagged(self, page: bytes) -> bytes:
-        _, _, flags, granule, serial, number, _, count = HEADER.unpack_from(page)
-        if number == 0 or self._shift == 0:
-            return page
-        if self._shift is not None:
-            body = HEADER.size + count
-            return make_page(flags, granule, serial, number + self._shift, page[HEADER.size : body], page[body:])
+        _, _, flags, granule, _, number, _, count = HEADER.unpack_from(page)
+        if number == 0 or self._shift is not None:
+            body, number = HEADER.size + count, number + (self._shift or 0)
+            return make_page(flags, granule, self._serial, number, page[HEADER.size : body], page[body:])
         self._collect(page, count)
         self._read += 1
         if not self._complete:
             return b""
         # The setup header ends its page, always, so there is nothing more in these pages.
-        pages = make_pages([self._commented(self._packets[0]), self._packets[1]], serial, first=1)
+        pages = make_pages([self._commented(self._packets[0]), self._packets[1]], self._serial, first=1)
         self._shift = len(pages) - self._read
         return b"".join(pages)
 

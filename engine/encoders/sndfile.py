@@ -66,6 +66,8 @@ class SndfileEncoder:
 
     def finish(self) -> None:
         self._sound.close()
+        if self._format.bit_depth == "float":
+            self._remove_date()
         if self._format.container == "wav":
             self._append_id3()
         self._file.check()
@@ -88,6 +90,20 @@ class SndfileEncoder:
         for field, value in info_values(self._tags).items():
             with suppress(soundfile.LibsndfileError):
                 setattr(self._sound, field, value)
+
+    def _remove_date(self) -> None:
+        """libsndfile notes in the chunk PEAK when it was; but the same samples shall be the same file."""
+        at = 12
+        while True:
+            self._file.seek(at)
+            head = self._file.read(8) or b""
+            if len(head) < 8 or head.startswith(b"data"):
+                return
+            if head.startswith(b"PEAK"):
+                self._file.seek(at + 12)  # behind the chunk's head and its version
+                self._file.write(bytes(4))
+            size = int.from_bytes(head[4:], "little")
+            at += 8 + size + size % 2
 
     def _append_id3(self) -> None:
         """All tags and the cover as a last chunk, where most players and FFmpeg look for them."""

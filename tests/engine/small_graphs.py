@@ -54,3 +54,21 @@ def write_network(path: Path, *, quantised: bool = False, seed: int = 0) -> Path
 def magnitudes(batch: int = 1, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     """(batch, 2, 16, 32), as large as spectra are."""
     return np.abs(np.random.default_rng(seed).normal(0, 5, (batch, *SHAPE))).astype(np.float32)
+
+
+def write_masks(path: Path, stems: int, bins: int) -> Path:
+    """In the place of Spleeter's graph for so many stems: a convolution and a sigmoid for each mask, by random
+    weights, on patches of a length that is not looked at."""
+    rng = np.random.default_rng(stems)
+    masks = [f"mask{number}" for number in range(stems - 1)]
+    weights = [numpy_helper.from_array(rng.normal(0, 0.4, (2, 2, 3, 3)).astype(np.float32), f"{m}/w") for m in masks]
+    nodes = []
+    for mask in masks:
+        nodes.append(helper.make_node("Conv", [INPUT, f"{mask}/w"], [f"{mask}/logits"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Sigmoid", [f"{mask}/logits"], [mask]))
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 2, "frames", bins]) for name in (INPUT, *masks)
+    ]
+    graph = helper.make_graph(nodes, "masks", values[:1], values[1:], weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    return path

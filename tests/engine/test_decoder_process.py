@@ -20,6 +20,7 @@ from engine.audio import Samples
 from engine.audio_io import DecodeLimits, cool_decoder, decode, probe, warm_decoder
 from engine.decoder.process import ROOT
 from engine.errors import AudioTooLong, AudioUndecodable
+from tests.engine import decoders
 from tests.engine.audio_files import encode
 
 LIMITS = DecodeLimits(seconds=600)
@@ -40,7 +41,7 @@ def song(tmp_path: Path, music: Samples) -> Path:
 
 
 def children() -> list[int]:
-    return [child.pid for child in psutil.Process().children(recursive=True)]
+    return [child.pid for child in decoders.children()]
 
 
 def read(path: Path, start: int = 0) -> Samples:

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 
@@ -26,6 +25,7 @@ from engine.errors import (
     DecoderCrashed,
     EngineError,
 )
+from tests.engine import decoders
 from tests.engine.audio_files import encode
 
 LIMITS = DecodeLimits(seconds=60)
@@ -61,10 +61,6 @@ def write_wav(path: Path, data: bytes, rate: int = 44100, bits: int = 16, size: 
 def hear(path: Path, limits: DecodeLimits, heard: list[int]) -> None:
     with decode(path, limits) as decoding:
         heard.extend(len(block) for block in decoding.blocks())
-
-
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
 
 
 def test_empty_file(tmp_path: Path) -> None:
@@ -244,7 +240,7 @@ def test_flac_bomb_stops_at_the_cap(tmp_path: Path) -> None:
         hear(path, limits, heard)
     frames = sum(heard)
     assert 10 * 44100 <= frames <= 12 * 44100
-    assert not children()
+    assert not decoders.children()
 
 
 def test_pipes_are_not_read(tmp_path: Path) -> None:
@@ -268,14 +264,14 @@ def test_deadline(example: Path) -> None:
     """Nothing can answer within no time at all."""
     with pytest.raises(AudioHostile, match="longer than 0 seconds"):
         probe(example, DecodeLimits(wait_seconds=0))
-    assert not children()
+    assert not decoders.children()
 
 
 def test_killed_decoder_is_worth_another_attempt(example: Path) -> None:
     with decode(example, LIMITS_LONG) as decoding:
         blocks = decoding.blocks()
         next(blocks)
-        os.kill(children()[0].pid, signal.SIGKILL)
+        os.kill(decoders.children()[0].pid, signal.SIGKILL)
         with pytest.raises(DecoderCrashed, match="SIGKILL") as caught:
             list(blocks)
     assert caught.value.transient
@@ -284,7 +280,7 @@ def test_killed_decoder_is_worth_another_attempt(example: Path) -> None:
 def test_leaving_early_ends_the_decoder(example: Path) -> None:
     with decode(example, LIMITS_LONG) as decoding:
         next(decoding.blocks())
-        (child,) = children()
+        (child,) = decoders.children()
         assert os.getpgid(child.pid) == child.pid
     deadline = time.monotonic() + 5
     while child.is_running() and time.monotonic() < deadline:

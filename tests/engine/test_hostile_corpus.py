@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 import soxr
@@ -22,6 +21,7 @@ from engine.audio import Samples
 from engine.audio_io import DecodeLimits, cool_decoder, decode, probe
 from engine.errors import EngineError
 from engine.receipt import is_truncated
+from tests.engine import decoders
 from tests.engine.audio_files import encode
 from tests.engine.hostile_files import DAMAGES, FORMATS, HLS, RATE, write_song
 
@@ -109,7 +109,7 @@ def probe_outcome(path: Path, limits: DecodeLimits) -> str | None:
 def holdings(folder: Path) -> set[str]:
     files = {str(path) for path in folder.rglob("*")}
     descriptors = {f"fd {name} {os.readlink(f'/proc/self/fd/{name}')}" for name in _descriptors()}
-    return files | descriptors | {str(child) for child in psutil.Process().children(recursive=True)}
+    return files | descriptors | {f"child {child.pid}" for child in decoders.children()}
 
 
 def _descriptors() -> list[str]:

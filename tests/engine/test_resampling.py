@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 import soxr
@@ -17,6 +16,7 @@ from engine.errors import SeparationCancelled
 from engine.formats import WAV_FLOAT
 from engine.separate import separate
 from engine.sink import DirectorySink
+from tests.engine import decoders
 from tests.engine.audio_files import decode_here, encode
 from tests.engine.passing import Passing
 
@@ -57,7 +57,7 @@ def test_cancelling_within_a_long_block(halving: Passing, song: Path, tmp_path: 
         separate(song, halving, DirectorySink(folder), limits=LIMITS, cancelled=lambda: len(halving.lengths) >= 2)
     assert sum(halving.lengths) < 3 * SEGMENT_SECONDS * 44100
     assert not folder.exists()
-    assert not psutil.Process().children(recursive=True)
+    assert not decoders.children()
 
 
 @pytest.mark.parametrize(

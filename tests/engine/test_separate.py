@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import soundfile
 
@@ -28,6 +27,7 @@ from engine.models.base import Separator
 from engine.separate import Progress, separate
 from engine.sink import DirectorySink, NullSink
 from engine.warmup import warm
+from tests.engine import decoders
 from tests.engine.audio_files import decode_here, encode
 from tests.engine.passing import Passing
 
@@ -52,7 +52,7 @@ def passing(catalog: Catalog) -> Passing:
 def nothing_left(folder: Path) -> bool:
     threads = [thread.name for thread in threading.enumerate()]
     return (
-        not psutil.Process().children(recursive=True)
+        not decoders.children()
         and not any(name.startswith(("lite-", "separate-")) for name in threads)
         and not (folder.exists() and list(folder.iterdir()))
     )

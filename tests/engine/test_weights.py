@@ -175,6 +175,7 @@ def headers_of_a_huge_member(tar: tarfile.TarFile) -> None:
         (pack(member("a/model.index"), member("b/model.index")), "holds 2 files"),
         (pack(member("model.index", bytes(100))), "magic"),
     ],
+    ids=lambda value: "archive" if isinstance(value, bytes) else None,  # the bytes hold the time
 )
 def test_a_hostile_or_broken_archive_leaves_nothing(tmp_path: Path, packed: bytes, complaint: str) -> None:
     weights = WeightsStore(tmp_path / "cache", local=local_archive(tmp_path / "local", packed))
