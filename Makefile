@@ -1,6 +1,6 @@
 # Every target is one script: without make, call the script.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format lock snapshot bench
+.PHONY: help setup demo run test check format lock snapshot bench chaos
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -31,3 +31,6 @@ snapshot: ## write docs/openapi.json and docs/configuration.md from the code
 
 bench: ## us beside both peers: speed, memory, quality; make bench ARGS=--quick
 	@scripts/bench $(ARGS)
+
+chaos: ## kill, stop and fill everything under load, and prove that nothing is lost; make chaos ARGS=--long
+	@scripts/chaos $(ARGS)

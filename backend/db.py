@@ -7,6 +7,7 @@ Read sessions never wait: the journal is in WAL mode.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,17 @@ from backend.settings import Settings
 
 UNTRIED_SECONDS = 1.0
 """How long a connection that was good is taken for good."""
+POSTGRESQL = {
+    "connect_timeout": 5,
+    # A server that is gone without a word is noticed.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    # A host that freezes in the middle of a transaction gives its rows back, and nobody waits for a row for ever.
+    "options": "-c idle_in_transaction_session_timeout=30s -c lock_timeout=30s",
+}
+"""Of libpq: seconds, and milliseconds for `tcp_user_timeout`."""
 
 
 class ReadingSession(Session):
@@ -62,7 +74,10 @@ class Database:
             witness = _WITNESS.get()
             if witness is not None:
                 witness(session)
-            session.commit()
+            try:
+                session.commit()
+            finally:  # also when it is not known whether it was
+                _COMMITS.one_more()
             for callback in session.info.pop(_CALLBACKS, ()):
                 callback()
 
@@ -78,7 +93,7 @@ class Database:
             pool_size=settings.db.pool_size,
             max_overflow=settings.db.pool_size,
             pool_timeout=10,
-            connect_args={"connect_timeout": 5} if self.url.get_backend_name() == "postgresql" else {},
+            connect_args=POSTGRESQL if self.url.get_backend_name() == "postgresql" else {},
         )
         event.listen(engine, "checkin", _note_use)
 
@@ -110,8 +125,25 @@ class Database:
         return engine
 
 
+class _Commits:
+    """A counter that threads need no lock for."""
+
+    def __init__(self) -> None:
+        self._counter = itertools.count(1)
+        self.latest = 0
+
+    def one_more(self) -> None:
+        self.latest = next(self._counter)
+
+
+_COMMITS = _Commits()
 _CALLBACKS = "after_commit"
 _WITNESS: ContextVar[Callable[[Session], None] | None] = ContextVar("witness", default=None)
+
+
+def commits() -> int:
+    """Changes with every transaction that this process commits, to whatever database."""
+    return _COMMITS.latest
 
 
 def call_witness(witness: Callable[[Session], None]) -> None:
@@ -119,7 +151,7 @@ def call_witness(witness: Callable[[Session], None]) -> None:
     _WITNESS.set(witness)
 
 
-def after_commit(session: Session, callback: Callable[[], None]) -> None:
+def after_commit(session: Session, callback: Callable[[], object]) -> None:
     """Run `callback` once the session's transaction has been committed (never when it is rolled back)."""
     session.info.setdefault(_CALLBACKS, []).append(callback)
 

@@ -25,9 +25,13 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = THREADS
     app.state.feed = Feed(wiring.database, lambda: wiring.settings.queue.plans, auth.still_in)
     threading.Thread(target=wiring.bell.prepare, name="bell", daemon=True).start()
+    app.state.watchdog.start()
     yield
+    await to_thread.run_sync(app.state.watchdog.stop)
     await app.state.feed.close()
     app.state.rate_limits.close()
     await to_thread.run_sync(wiring.running.stop)
     wiring.mail.close()
+    await to_thread.run_sync(wiring.tracing.stop)
+    wiring.storage.close()
     wiring.database.dispose()

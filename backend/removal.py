@@ -8,13 +8,13 @@ transaction was committed. A row never promises a file that is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import datetime
 from uuid import UUID
 
 from backend.identity import new_id
-from backend.storage import LocalStorage
+from backend.storage import Storage, StorageAway
 
 ROOM = "leaving"
 
@@ -33,7 +33,7 @@ class Leaving:
         return any("*" in key for key in self.tasks.values())
 
 
-def announce(storage: LocalStorage, tasks: Mapping[UUID, str], uploads: Mapping[UUID, str]) -> Leaving:
+def announce(storage: Storage, tasks: Mapping[UUID, str], uploads: Mapping[UUID, str]) -> Leaving:
     """Before the commit. If none comes, the list stays a while and then goes without harm (`remaining`)."""
     leaving = Leaving(f"{ROOM}/{new_id()}.json", tasks, uploads)
     listed = {name: {str(row): key for row, key in keys.items()} for name, keys in _both(leaving)}
@@ -44,44 +44,46 @@ def announce(storage: LocalStorage, tasks: Mapping[UUID, str], uploads: Mapping[
     return leaving
 
 
-def finish(storage: LocalStorage, leaving: Leaving) -> bool:
-    """After the commit: the files, then the list. False when something could not be removed: it is tried again."""
-    keys = [*leaving.tasks.values(), *leaving.uploads.values()]
-    if not remove(storage, keys):
+def finish(storage: Storage, leaving: Leaving, unused: Callable[[list[str]], list[str]]) -> bool:
+    """After the commit: the files, then the list. False when something could not be removed: it is tried again.
+
+    `unused`: of songs' files, those that no row has that is kept.
+    """
+    if not remove(storage, [*leaving.tasks.values(), *unused(list(leaving.uploads.values()))]):
         return False
     forget(storage, leaving)
     return True
 
 
-def remove(storage: LocalStorage, keys: Iterable[str]) -> bool:
+def remove(storage: Storage, keys: Iterable[str]) -> bool:
     """Whether all of them are gone."""
-    gone = True
+    gone, sought = True, []
     for key in keys:
-        for each in _found(storage, key):
-            storage.delete(each)
-            gone = gone and not storage.path(each).exists()
+        if "*" in key:
+            sought.append(UUID(key.rpartition("/")[2]))
+        else:
+            gone = storage.delete(key) and gone
+    try:
+        for folder in list(storage.folders(sought)) if sought else ():
+            gone = storage.delete(folder) and gone
+    except StorageAway:
+        return False
     return gone
 
 
-def forget(storage: LocalStorage, leaving: Leaving) -> None:
+def forget(storage: Storage, leaving: Leaving) -> None:
     storage.delete(leaving.key)
 
 
-def remaining(storage: LocalStorage) -> Iterator[tuple[Leaving, Path]]:
-    """Lists of processes that are not done yet, or died; and where each lies."""
-    for file in sorted(storage.path(ROOM).glob("*.json")):
+def remaining(storage: Storage) -> Iterator[tuple[Leaving, datetime]]:
+    """Lists of processes that are not done yet, or died; and since when each is there."""
+    for stored in list(storage.listed(ROOM)):
         try:
-            listed = json.loads(file.read_text(encoding="utf-8"))
+            listed = json.loads(b"".join(storage.read(stored.key)))
         except FileNotFoundError:  # its process is done
             continue
         tasks, uploads = ({UUID(row): key for row, key in listed[name].items()} for name in ("tasks", "uploads"))
-        yield Leaving(f"{ROOM}/{file.name}", tasks, uploads), file
-
-
-def _found(storage: LocalStorage, key: str) -> list[str]:
-    if "*" not in key:
-        return [key]
-    return [str(path.relative_to(storage.root)) for path in storage.root.glob(key)]
+        yield Leaving(stored.key, tasks, uploads), stored.modified
 
 
 def _both(leaving: Leaving) -> Iterator[tuple[str, Mapping[UUID, str]]]:

@@ -7,6 +7,7 @@ import re
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from backend import logs
 from backend.identity import new_id
 
 HEADER = "X-Request-ID"
@@ -32,4 +33,5 @@ class RequestId:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
-        await self.app(scope, receive, send_with_id)
+        with logs.about(request_id=request_id):
+            await self.app(scope, receive, send_with_id)

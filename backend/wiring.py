@@ -10,17 +10,19 @@ from backend.mail import Mailer
 from backend.queue import Bell
 from backend.running import Running
 from backend.settings import Settings
-from backend.storage import LocalStorage
+from backend.storage import Storage, open_storage
+from backend.tracing import Tracing
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
     running: Running
     database: Database
-    storage: LocalStorage
+    storage: Storage
     bell: Bell
     models: ModelShelf
     mail: Mailer
+    tracing: Tracing
 
     @property
     def settings(self) -> Settings:
@@ -33,8 +35,9 @@ def wire(settings: Settings) -> Wiring:
     return Wiring(
         running=Running(settings, database),
         database=database,
-        storage=LocalStorage(settings.data_dir, settings.sample_dir),
+        storage=open_storage(settings),
         bell=Bell(settings),
         models=ModelShelf(settings),
         mail=Mailer(settings),
+        tracing=Tracing(settings.observe),
     )

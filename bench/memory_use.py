@@ -35,13 +35,16 @@ def _pss(pid: int) -> int:
 
 
 class MemoryWatch:
-    """Samples a tree in a thread until `stop`; a tree above `limit` bytes is ended (`exceeded`)."""
+    """Samples a tree in a thread until `stop`; a tree above `limit` bytes is ended (`exceeded`).
 
-    def __init__(self, pid: int, limit: int | None = None) -> None:
+    `rest`: seconds between two looks, at least.
+    """
+
+    def __init__(self, pid: int, limit: int | None = None, rest: float = SHORTEST_WAIT) -> None:
         self.peak = 0
         self.samples = 0
         self.exceeded = False
-        self._pid, self._limit = pid, limit
+        self._pid, self._limit, self._rest = pid, limit, rest
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory-watch")
         self._thread.start()
@@ -60,7 +63,7 @@ class MemoryWatch:
                 self.exceeded = True
                 end_tree(self._pid)
                 return
-            wait = max(SHORTEST_WAIT, WAIT_SHARE * (time.monotonic() - began))
+            wait = max(self._rest, WAIT_SHARE * (time.monotonic() - began))
 
 
 def end_tree(pid: int) -> None:

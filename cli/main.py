@@ -14,6 +14,7 @@ MODULES = {
     "separate": "Separate songs on this machine, without the service.",
     "models": "Models and their weights.",
     "ledger": "The credits' ledger.",
+    "storage": "Songs and results where they lie: files against rows.",
     "users": "Accounts.",
     "admin": "Tenants, people, limits, settings and the audit log, for operators.",
 }
@@ -118,6 +119,22 @@ def worker() -> None:
     from cli.serve import serve_worker
 
     serve_worker()
+
+
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="New or empty.")]) -> None:
+    """Copy database and files into a folder, while the service runs."""
+    from cli.backup import backup as back_up
+
+    back_up(folder)
+
+
+@app.command()
+def restore(folder: Annotated[Path, typer.Argument(help="As `backup` made it.")]) -> None:
+    """Put a backup into an empty database and an empty storage, and check it."""
+    from cli.backup import restore as put_back
+
+    put_back(folder)
 
 
 @app.command()

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SUPERVISOR = "VR_SUPERVISOR_PID"
+SHARED_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 GRACE_SECONDS = 5
 
 
@@ -33,18 +35,21 @@ def serve_api() -> None:
             "set VR_LIMIT__STORAGE to sqlite:// or redis://…, which processes share."
         )
     _end_with_supervisor()
-    uvicorn.run(
-        "backend.app:app" if processes == 1 else "cli.serve:one_of_several",
-        factory=processes > 1,
-        workers=processes,
-        host=settings.server.host,
-        port=settings.server.port,
-        proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-    )
+    with tempfile.TemporaryDirectory(prefix="vr-figures-") as figures:
+        if processes > 1:
+            os.environ[SHARED_FIGURES] = figures  # each counts there what all of them show
+        uvicorn.run(
+            "backend.app:app" if processes == 1 else "cli.serve:one_of_several",
+            factory=processes > 1,
+            workers=processes,
+            host=settings.server.host,
+            port=settings.server.port,
+            proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            access_log=False,
+            log_config=None,
+            server_header=False,
+        )
 
 
 def one_of_several() -> FastAPI:
@@ -61,6 +66,7 @@ def one_of_several() -> FastAPI:
 def serve_worker() -> None:
     """Says so and exits 1 when a worker of the same name runs on this machine: they would share leases."""
     settings = _safe_settings()
+    configure(settings, worker=worker_name(settings))
     _end_with_supervisor()
     with _only_one(settings):
         from workers.app import app
@@ -71,6 +77,7 @@ def serve_worker() -> None:
             f"--concurrency={settings.worker.concurrency}",
             "--without-gossip",
             "--without-mingle",
+            "--without-heartbeat",  # to Celery's own monitors; ours is a row
             f"--loglevel={settings.log_level}",
         ]
         app.worker_main(["--quiet", "worker", *options])

@@ -1,8 +1,9 @@
 """What is only ever added to: triggers refuse to change or remove a row, on both databases.
 
-The ledger's transfers, and the audit log, of which the address alone may be forgotten. Alembic's batch mode rebuilds
-a table on SQLite and loses its triggers without a word: a migration that touches one of these tables must call
-`drop_triggers` first and `create_triggers` at its end. `prepare` checks.
+The ledger's transfers; the audit log, of which the address alone may be forgotten; and the tasks' events, of which the
+words may be (`backend.erase`). Alembic's batch mode rebuilds a table on SQLite and loses its triggers without a word: a
+migration that touches one of these tables must call `drop_triggers` first and `create_triggers` at its end. `prepare`
+checks.
 
 SQLite's `INSERT OR REPLACE` removes the row in its way without a word to the delete trigger: `refuse_replacing` stands
 before it, once the table has all its columns.
@@ -15,12 +16,20 @@ from collections.abc import Mapping
 from alembic import op
 from sqlalchemy import Connection, text
 
-LEDGER, AUDIT = "transfer", "audit_entry"
-_SENTENCES = {LEDGER: "the ledger is append-only", AUDIT: "the audit log is append-only"}
+from migrations import state_triggers
 
-_FORGETTABLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
+LEDGER, AUDIT, EVENT = "transfer", "audit_entry", "event"
+_SENTENCES = {
+    LEDGER: "the ledger is append-only",
+    AUDIT: "the audit log is append-only",
+    EVENT: "events are append-only",
+}
+
+_FORGETTABLE: Mapping[str, tuple[str, str, tuple[str, ...]]] = {
+    EVENT: ("data", "'{}'", ("task_id", "seq", "tenant_id", "kind", "created_at")),
     AUDIT: (
         "address",
+        "NULL",
         (
             "id",
             "tenant_id",
@@ -36,13 +45,14 @@ _FORGETTABLE: Mapping[str, tuple[str, tuple[str, ...]]] = {
             "request_id",
             "created_at",
         ),
-    )
+    ),
 }
-"""By table: the column that may become NULL, and those that then stay as they are."""
+"""By table: the column that may be emptied, what it then is, and those that stay as they are."""
 
 _ITSELF = ("id = NEW.id", "rowid = NEW.rowid")
 _IN_THE_WAY: Mapping[str, tuple[str, ...]] = {
     AUDIT: _ITSELF,
+    EVENT: ("task_id = NEW.task_id AND seq = NEW.seq", "rowid = NEW.rowid"),
     LEDGER: (
         *_ITSELF,
         "NEW.kind = 'hold' AND kind = 'hold' AND task_id = NEW.task_id",
@@ -53,8 +63,8 @@ _IN_THE_WAY: Mapping[str, tuple[str, ...]] = {
 }
 """By table: the rows that a new one could take the place of, one condition for each of its unique indexes."""
 
-TRIGGERS = frozenset(f"{table}_no_{act}" for table in _SENTENCES for act in ("update", "delete"))
-ON_SQLITE = frozenset(f"{table}_no_replace" for table in _SENTENCES)
+TRIGGERS = state_triggers.STATE_TRIGGERS | {f"{table}_no_{act}" for table in _SENTENCES for act in ("update", "delete")}
+ON_SQLITE = state_triggers.ON_SQLITE | {f"{table}_no_replace" for table in _SENTENCES}
 
 
 def create_triggers(table: str = LEDGER) -> None:
@@ -120,6 +130,6 @@ def _create_on_sqlite(table: str, sentence: str) -> None:
 
 def _changes(table: str, differs: str, cast: str = "") -> str:
     """SQL: this update does more than forget. JSON can't be compared on PostgreSQL but as text."""
-    forgets, kept = _FORGETTABLE[table]
+    forgets, empty, kept = _FORGETTABLE[table]
     changed = [f"OLD.{column}{cast} {differs} NEW.{column}{cast}" for column in kept]
-    return " OR ".join([f"NEW.{forgets} IS NOT NULL", *changed])
+    return " OR ".join([f"NEW.{forgets}{cast} {differs} {empty}", *changed])

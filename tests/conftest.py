@@ -7,7 +7,14 @@ import pytest
 
 from engine.catalog import Catalog, load_catalog
 
-pytest_plugins = ["tests.servers", "tests.service", "tests.processes", "tests.mail_server", "tests.skips"]
+pytest_plugins = [
+    "tests.servers",
+    "tests.s3.fixtures",
+    "tests.service",
+    "tests.processes",
+    "tests.mail_server",
+    "tests.skips",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -28,7 +28,8 @@ from migrations.prepare import prepare
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 LOCAL_REDIS = "redis://127.0.0.1:6379"
-REDIS_DATABASE = 11
+REDIS_DATABASE = 11 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 5
+"""It is emptied: processes that share the tests (pytest-xdist) take one each."""
 
 
 def missing(what: str) -> NoReturn:
@@ -220,6 +221,13 @@ def _unprivileged() -> int | None:
 
 @contextmanager
 def _started_redis() -> Iterator[str]:
+    with own_redis() as (url, _):
+        yield url
+
+
+@contextmanager
+def own_redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """(address, process) of a server that a test may stop."""
     program = shutil.which("redis-server") or missing("Redis")
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="vr-redis-") as folder:
@@ -237,7 +245,7 @@ def _started_redis() -> Iterator[str]:
                         if time.monotonic() > give_up:
                             raise
                         time.sleep(0.05)
-            yield url
+            yield url, process
         finally:
             process.terminate()
             process.wait()

@@ -166,11 +166,10 @@ class InProcess:
         scope, upload_id, info = self.scope(person), new_id(), counted(song)
         assert scope.user_id is not None
         key = upload_key(scope.tenant_id, upload_id)
-        path = self.wiring.storage.path(key)
-        path.parent.mkdir(parents=True)
-        shutil.copyfile(song, path)
+        with self.wiring.storage.incoming() as folder:
+            self.wiring.storage.adopt(Path(shutil.copyfile(song, folder / "song")), key)
         row = Upload(id=upload_id, tenant_id=scope.tenant_id, user_id=scope.user_id, filename=filename, **asdict(info))
-        row.storage_key, row.size, row.sha256 = key, path.stat().st_size, "0" * 64
+        row.storage_key, row.size, row.sha256 = key, song.stat().st_size, "0" * 64
         with self.wiring.database.write() as session:
             session.add(row)
         return str(upload_id)
@@ -191,6 +190,12 @@ class InProcess:
     def artifacts(self, task_id: str) -> list[Artifact]:
         with self.wiring.database.read() as session:
             return list(session.scalars(select(Artifact).where(Artifact.task_id == UUID(task_id))))
+
+    def path(self, key: str) -> Path:
+        """Where a file of the storage lies, or would; for services that keep theirs in a folder."""
+        place = self.wiring.storage.place(key)
+        assert place is not None
+        return place
 
     def files(self, *rooms: str) -> list[str]:
         """Every file below these folders of the storage, or below all that hold songs and results.

@@ -18,16 +18,21 @@ from backend.settings import Settings
 from backend.wiring import wire
 from backend.worker.service import worker_name
 from workers.deliver import Deliverer
+from workers.orphans import Orphans
 from workers.room import EngineRoom
 from workers.separate import work
+from workers.stopping import Stopping
 from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 log = logging.getLogger(__name__)
 
 settings = Settings()
 settings.refuse_unsafe()
 app = celery_app(settings)
+app.conf.worker_consumer = "workers.consumer:Consumer"
 
+_stopping = Stopping(settings.worker.grace_seconds)
 _room: EngineRoom | None = None
 
 
@@ -35,7 +40,7 @@ def room() -> EngineRoom:
     """This process's engine room; made at the first call, in the process that separates."""
     global _room
     if _room is None:
-        _room = EngineRoom(settings)
+        _room = EngineRoom(settings, _stopping)
         _room.wiring.running.start()
     return _room
 
@@ -48,7 +53,7 @@ def separate_next() -> None:
 
 
 class Keeper(bootsteps.StartStopStep):
-    """Heartbeat and sweep on the worker's timer, and the delivery of webhooks, in its main process."""
+    """Heartbeat and sweep on the worker's timer, and threads for what may take long, in its main process."""
 
     requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
 
@@ -57,16 +62,22 @@ class Keeper(bootsteps.StartStopStep):
         wiring = wire(settings)
         self._sweep = Sweep(wiring, worker_name(settings))
         self._deliverer = Deliverer(wiring.database, settings.webhook)
+        self._orphans = Orphans(wiring)
+        self._tidy = Tidy(wiring)
         self._running = wiring.running
 
     def start(self, worker: Any) -> None:
         worker.timer.call_repeatedly(settings.worker.heartbeat_seconds, self._sweep.heartbeat)
         worker.timer.call_repeatedly(settings.worker.sweep_seconds, self._look, (worker,))
         self._deliverer.start()
+        self._orphans.start()
+        self._tidy.start()
         self._running.start()
 
     def stop(self, worker: Any) -> None:
         self._running.stop()
+        self._tidy.stop()
+        self._orphans.stop()
         self._deliverer.stop()
         self._sweep.stop()
 
@@ -86,12 +97,17 @@ def _report(**_: Any) -> None:
         room().warm_up()
 
 
+@signals.worker_process_shutdown.connect
+def _stop_child(**_: Any) -> None:
+    room().wiring.tracing.stop()
+
+
 @signals.worker_process_init.connect
 def _warm_child(**_: Any) -> None:
     room().warm_up()
 
 
 @signals.worker_shutting_down.connect
-def _stop_soon(**_: Any) -> None:
-    if _room is not None:
-        _room.stop_soon()
+def _stop_soon(how: str = "Warm", **_: Any) -> None:
+    """What is not done within the grace time is handed back; told twice, or coldly, at once."""
+    _stopping.tell(at_once=how == "Cold")

@@ -1,7 +1,7 @@
 """Holding on to a task while it is worked on.
 
 One thread a task writes, once a second, in one statement: the lease, the latest progress; and learns from it
-whether somebody cancelled the task or took it over. When the process dies, so does the lease.
+whether the task is still its own, or was cancelled or taken over. When the process dies, so does the lease.
 """
 
 from __future__ import annotations
@@ -15,29 +15,34 @@ from typing import Literal, Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import Database
+from backend.logs import here
 from backend.settings import Worker
 from backend.task import lifecycle
 from backend.task.lifecycle import Claim
 
 log = logging.getLogger(__name__)
 
-LeaseState = Literal["held", "cancel", "lost", "stop"]
+LeaseState = Literal["held", "lost", "stop"]
 
 
 class Lease:
     def __init__(self, database: Database, claim: Claim, settings: Worker, must_stop: Callable[[], bool]) -> None:
         self._database = database
-        self._claim = claim
+        self.claim = claim
         self._settings = settings
         self._must_stop = must_stop
         self._progress = (0.0, "starting")
         self._state: LeaseState = "held"
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{claim.task_id}", daemon=True)
+        self._thread = threading.Thread(target=here(self._keep), name=f"lease-{claim.task_id}", daemon=True)
 
-    def __enter__(self) -> Self:
+    def begin(self) -> Self:
+        """By whom the task is claimed before it can be worked on; `with` goes on from there."""
         self._thread.start()
         return self
+
+    def __enter__(self) -> Self:
+        return self if self._thread.ident else self.begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -66,11 +71,11 @@ class Lease:
         while not self._done.wait(self._settings.renew_seconds):
             fraction, stage = self._progress
             try:
-                cancel = lifecycle.renew(self._database, self._claim, self._settings.lease_seconds, fraction, stage)
+                held = lifecycle.renew(self._database, self.claim, self._settings.lease_seconds, fraction, stage)
             except SQLAlchemyError as error:
                 # The database may be back before the lease is over; if not, the attempt's number decides.
-                log.warning("task %s: the lease was not renewed: %s", self._claim.task_id, type(error).__name__)
+                log.warning("task %s: the lease was not renewed: %s", self.claim.task_id, type(error).__name__)
                 continue
-            if cancel is None or cancel:
-                self._state = "lost" if cancel is None else "cancel"
+            if not held:
+                self._state = "lost"
                 return

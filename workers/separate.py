@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -11,10 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from backend import storage as keys
-from backend.db import is_unreachable
+from backend.storage import StorageAway
 from backend.task import lifecycle, options
 from backend.task.lifecycle import Claim, StoredFile
 from backend.upload.service import GRACE_SECONDS, decode_limits
@@ -22,51 +19,70 @@ from engine.chosen_stems import ChosenStems
 from engine.errors import EngineError, SeparationCancelled
 from engine.separate import Progress, separate
 from engine.sink import DirectorySink
+from workers.failures import reason
+from workers.help import help_out
+from workers.lead import leading
 from workers.lease import Lease
+from workers.patience import patiently
 from workers.room import EngineRoom
+from workers.seen import about, at_work, fetched, staged
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 PERSIST_SECONDS = 300.0
-"""How long a finished result waits for a database that is away."""
+"""How long a finished result waits for a database or a storage that is away."""
 
-INTERNAL_ERROR = ("internal_error", "Something went wrong on our side.")
-DISK_FULL = ("storage_full", "There was no room left for the stems.")
-OUT_OF_MEMORY = ("out_of_memory", "The worker ran out of memory.")
+STORAGE_SECONDS = 5.0
+"""How long a worker whose task could not be read from the storage waits before it asks for another."""
 
 
 def work(room: EngineRoom) -> bool:
-    """Claim the next task and bring it to its end; False when there was nothing to do."""
-    settings, current = room.settings.worker, room.wiring.settings
-    claim = lifecycle.claim(
-        room.wiring.database,
-        room.name,
-        settings.lease_seconds,
-        current.queue.plans,
-        current.tenant.concurrent_tasks,
-    )
-    if claim is None:
-        return False
-    log.info("task %s attempt %d: %s with %s", claim.task_id, claim.attempt, claim.source_name, claim.model)
-    with Lease(room.wiring.database, claim, settings, lambda: room.must_stop) as lease:
-        try:
-            _separate(room, claim, lease)
-        except SeparationCancelled:
-            _interrupted(room, claim, lease)
-        except EngineError as error:
-            _fail(room, claim, lease, error.code, str(error), transient=error.transient)
-        except MemoryError:
-            _fail(room, claim, lease, *OUT_OF_MEMORY, transient=True)
-        except OSError as error:
-            log.exception("task %s", claim.task_id)
-            reason = DISK_FULL if error.errno == errno.ENOSPC else INTERNAL_ERROR
-            _fail(room, claim, lease, *reason, transient=True)
-        except Exception:
-            log.exception("task %s", claim.task_id)
-            _fail(room, claim, lease, *INTERNAL_ERROR, transient=True)
+    """Claim the next task and bring it to its end, or help with a long song; False when there was nothing to do."""
+    asked = time.time()
+    lease, helped = _claim(room), False
+    if lease is None:
+        helped, lease = help_out(room, lambda: _claim_if_ready(room))
+        asked = time.time()
+    if lease is None:
+        return helped
+    with lease, at_work(room, lease.claim, asked):
+        _work(room, lease.claim, lease)
     return True
+
+
+def _work(room: EngineRoom, claim: Claim, lease: Lease) -> None:
+    log.info("task %s attempt %d: %s with %s", claim.task_id, claim.attempt, claim.source_name, claim.model)
+    try:
+        _separate(room, claim, lease)
+    except SeparationCancelled:
+        _interrupted(room, claim, lease)
+    except EngineError as error:
+        _fail(room, claim, lease, error.code, str(error), transient=error.transient)
+    except StorageAway:
+        _wait_for_storage(room, claim, lease)
+    except Exception as error:
+        log.exception("task %s", claim.task_id)
+        _fail(room, claim, lease, *reason(error), transient=True)
+
+
+def _claim(room: EngineRoom) -> Lease | None:
+    """The next task, which is this worker's from now on."""
+    current = room.wiring.settings
+    seconds, most = room.settings.worker.lease_seconds, current.tenant.concurrent_tasks
+    claim = lifecycle.claim(room.wiring.database, room.name, seconds, current.queue.plans, most)
+    if claim is None:
+        return None
+    with about(claim):
+        return Lease(room.wiring.database, claim, room.settings.worker, lambda: room.stopping.due).begin()
+
+
+def _claim_if_ready(room: EngineRoom) -> Lease | None:
+    """The same for who asks again and again."""
+    with room.wiring.database.read() as session:
+        ready = lifecycle.ready(session, room.wiring.settings.tenant.concurrent_tasks)
+    return _claim(room) if ready else None
 
 
 def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
@@ -84,29 +100,41 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         lease.tell(progress.fraction, progress.stage)
 
     limits = decode_limits(room.settings, claim.source.seconds + GRACE_SECONDS)
-    with wiring.storage.incoming(room.name) as folder, room.separator(claim.model) as separator:
+    with (
+        wiring.storage.incoming(room.name) as folder,
+        fetched(room, claim) as source,
+        room.separator(claim.model) as separator,
+    ):
         wish = options.from_row(claim.options, separator.spec.stems)
         sink = DirectorySink(folder, wish.format)
-        receipt = separate(
-            wiring.storage.path(claim.source_key),
-            separator,
-            ChosenStems(sink, wish.stems),
-            limits=limits,
-            info=claim.source,
-            high_frequencies=wish.high_frequencies,
-            gain_db=wish.gain_db,
-            start_seconds=wish.start,
-            duration_seconds=wish.duration,
-            on_progress=tell,
-            cancelled=lease.interrupted,
-        ).to_json()
+        with leading(room, claim, lease, source, wish, separator, folder) as leader, staged(room) as stages:
+            receipt = separate(
+                source,
+                separator,
+                ChosenStems(sink, wish.stems),
+                limits=limits,
+                info=claim.source,
+                high_frequencies=wish.high_frequencies,
+                gain_db=wish.gain_db,
+                start_seconds=wish.start,
+                duration_seconds=wish.duration,
+                kept=leader.kept if leader else None,
+                on_progress=None if leader else tell,
+                cancelled=lease.interrupted,
+                stages=stages,
+            ).to_json()
+        if leader:
+            receipt[lifecycle.PARTS] = leader.receipt()
         written = folder / "receipt.json"
         written.write_text(json.dumps(receipt, indent=1), encoding="utf-8")
         media_type = wish.format.media_type
-        files = [_store(room, claim, "stem", stem, sink.path(stem), media_type) for stem in wish.stems]
-        files.append(_store(room, claim, "receipt", "receipt", written, "application/json"))
+        with wiring.tracing.step("store"):
+            files = [_store(room, claim, lease, "stem", stem, sink.path(stem), media_type) for stem in wish.stems]
+            files.append(_store(room, claim, lease, "receipt", "receipt", written, "application/json"))
     lease.end()
-    if _persist(lambda: lifecycle.complete(wiring.database, claim, receipt, files)):
+    with wiring.tracing.step("commit"):
+        completed = _persist(room, lambda: lifecycle.complete(wiring.database, claim, receipt, files))
+    if completed:
         _remove_other_attempts(room, claim)
         log.info("task %s completed at %.1fx real time", claim.task_id, receipt["real_time_factor"])
     else:
@@ -114,34 +142,44 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         _remove_files(room, claim)
 
 
-def _store(room: EngineRoom, claim: Claim, kind: str, name: str, file: Path, media_type: str) -> StoredFile:
+def _store(
+    room: EngineRoom, claim: Claim, lease: Lease, kind: str, name: str, file: Path, media_type: str
+) -> StoredFile:
     key = keys.output_key(claim.source_name, claim.task_id, claim.attempt, file.name)
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     size = file.stat().st_size
-    room.wiring.storage.adopt(file, key)
+
+    def adopt() -> None:
+        if lease.interrupted():
+            raise SeparationCancelled("Given up while the result was stored.")
+        room.wiring.storage.adopt(file, key)
+
+    _persist(room, adopt)
     return StoredFile(kind, name, key, media_type, size, digest)
 
 
 def _interrupted(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     state = lease.state
     lease.end()
-    if state == "cancel":
-        _persist(lambda: _cancel(room, claim))
-        log.info("task %s cancelled", claim.task_id)
-    elif state == "stop":
-        _persist(lambda: lifecycle.give_back(room.wiring.database, claim, "worker_stopped"))
+    if state == "stop":
+        _persist(room, lambda: lifecycle.give_back(room.wiring.database, claim, "worker_stopped"))
         log.info("task %s handed back", claim.task_id)
     else:
-        log.warning("task %s attempt %d went to another worker", claim.task_id, claim.attempt)
+        log.info("task %s attempt %d was cancelled, or went to another worker", claim.task_id, claim.attempt)
     _remove_files(room, claim)
     if state == "stop":
         room.wiring.bell.ring()
 
 
-def _cancel(room: EngineRoom, claim: Claim) -> bool:
-    with room.wiring.database.write() as session:
-        return lifecycle.cancel(session, claim.task_id, "processing", claim.attempt)
+def _wait_for_storage(room: EngineRoom, claim: Claim, lease: Lease) -> None:
+    """The task goes back to the queue, and no attempt of it has failed; this worker asks for none for a moment."""
+    lease.end()
+    _persist(room, lambda: lifecycle.give_back(room.wiring.database, claim, StorageAway.code))
+    log.warning("task %s handed back: the storage can't be used", claim.task_id)
+    _remove_files(room, claim)
+    if not room.stopping.told:
+        time.sleep(STORAGE_SECONDS)
 
 
 def _fail(room: EngineRoom, claim: Claim, lease: Lease, code: str, message: str, *, transient: bool) -> None:
@@ -151,7 +189,8 @@ def _fail(room: EngineRoom, claim: Claim, lease: Lease, code: str, message: str,
     def fail() -> str | None:
         return lifecycle.fail(room.wiring.database, claim, code, message, transient=transient, max_attempts=maximum)
 
-    status = _persist(fail)
+    room.wiring.tracing.failed(code)
+    status = _persist(room, fail)
     log.warning("task %s attempt %d: %s (%s), now %s", claim.task_id, claim.attempt, code, message, status)
     _remove_files(room, claim)
     if status == "queued":
@@ -160,7 +199,7 @@ def _fail(room: EngineRoom, claim: Claim, lease: Lease, code: str, message: str,
 
 def _remove_files(room: EngineRoom, claim: Claim) -> None:
     """Of this attempt; of all attempts when the task ended without a result; none when they are its result."""
-    status, attempt = _persist(lambda: lifecycle.where(room.wiring.database, claim))
+    status, attempt = _persist(room, lambda: lifecycle.where(room.wiring.database, claim))
     task = keys.task_key(claim.source_name, claim.task_id)
     if status in ("failed", "cancelled"):
         room.wiring.storage.delete(task)
@@ -170,23 +209,18 @@ def _remove_files(room: EngineRoom, claim: Claim) -> None:
 
 
 def _remove_other_attempts(room: EngineRoom, claim: Claim) -> None:
-    """What attempts that were killed have left."""
+    """What attempts that were killed have left, and the parts."""
+    room.wiring.storage.delete(keys.parts_key(claim.source_name, claim.task_id))
     task = keys.task_key(claim.source_name, claim.task_id)
     for attempt in room.wiring.storage.attempts(claim.source_name, claim.task_id):
         if attempt != claim.attempt:
             room.wiring.storage.delete(f"{task}/{attempt}")
 
 
-def _persist(write: Callable[[], Result]) -> Result:
-    """Run a last transaction, waiting for a database that is away: the work is done, only the row is missing."""
+def _persist(room: EngineRoom, write: Callable[[], Result]) -> Result:
+    """Put down a result, waiting for a database or a storage that is away: the work is done.
+
+    A worker that must stop waits no longer: the lease ends, and another does it again.
+    """
     give_up = time.monotonic() + PERSIST_SECONDS
-    pause = 0.5
-    while True:
-        try:
-            return write()
-        except SQLAlchemyError as error:
-            if not is_unreachable(error) or time.monotonic() > give_up:
-                raise
-            log.warning("the database is away, trying again in %.1f s", pause)
-            time.sleep(pause)
-            pause = min(pause * 2, 10.0)
+    return patiently(write, lambda: time.monotonic() > give_up or room.stopping.due)

@@ -1,33 +1,26 @@
 """What makes the broker disposable: every worker looks, every few seconds, for work that nobody rang for.
 
-Safe to run any number of times and on any number of hosts: each rescue is one guarded statement.
+Safe to run any number of times and on any number of hosts: each rescue is one guarded statement. Only the database is
+asked: the same timer keeps the heartbeat, and a storage that hangs must not make a worker look dead.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
-from backend import storage as keys
-from backend.audit import service as audit
-from backend.auth import service as auth
-from backend.credit import service as credit
-from backend.idempotency import service as idempotency
 from backend.models import Task
-from backend.models.task import FINISHED
-from backend.payment import service as payments
-from backend.task import lifecycle, retention
-from backend.ticket import service as tickets
-from backend.webhook import alert, outbox
+from backend.part import service as parts
+from backend.task import lifecycle
+from backend.webhook import alert
 from backend.wiring import Wiring
 from backend.worker import service as workers
+from workers.patience import patiently
 
 log = logging.getLogger(__name__)
-
-TIDY_SECONDS = 600.0
 
 
 class Sweep:
@@ -36,14 +29,17 @@ class Sweep:
     def __init__(self, wiring: Wiring, worker: str) -> None:
         self._wiring = wiring
         self._worker = worker
-        self._tidy_at = 0.0
 
     def start(self) -> None:
-        """Report for work, and give back what this worker held when it died."""
+        """Report for work, and give back what this worker held when it died; waits for a database that is away."""
         self._wiring.storage.clear_incoming(self._worker)
+        patiently(self._sign_in)
+
+    def _sign_in(self) -> None:
         with self._wiring.database.write() as session:
             workers.started(session, self._worker)
-            ended = lifecycle.rescue_own(session, self._worker, self._wiring.settings.worker.max_attempts)
+            parts.rescue_own(session, self._worker)
+        ended = lifecycle.rescue_own(self._wiring.database, self._worker, self._wiring.settings.worker.max_attempts)
         self._after_rescue(ended)
 
     def stop(self) -> None:
@@ -57,7 +53,8 @@ class Sweep:
         self._quietly(self._heartbeat)
 
     def run(self, idle: int) -> None:
-        """Rescue expired leases, then ring as many bells as this worker could answer at once."""
+        """Rescue expired leases, then ring as many bells as this worker could answer at once. What fails keeps
+        nothing else from being done."""
         self._quietly(lambda: self._run(idle))
 
     def _heartbeat(self) -> None:
@@ -65,47 +62,35 @@ class Sweep:
             workers.heartbeat(session, self._worker)
 
     def _run(self, idle: int) -> None:
-        database = self._wiring.database
-        with database.read() as session:
+        with self._wiring.database.read() as session:
             expired = lifecycle.any_expired(session)
+            silent = parts.any_expired(session)
             ready = lifecycle.ready(session, self._wiring.settings.tenant.concurrent_tasks)
+            ready += parts.count_wanted(session, self._worker)
             alerts = alert.any_due(session)
+        rescued: list[Task] = []
         if expired:
-            with database.write() as session:
-                rescued = lifecycle.rescue_expired(session, self._wiring.settings.worker.max_attempts)
-            self._after_rescue(rescued)
-            ready += len(rescued)
+            self._quietly(lambda: rescued.extend(self._rescue_tasks()))
+        if silent:
+            self._quietly(lambda: self._write(parts.rescue_expired))
         if alerts:
-            with database.write() as session:
-                alert.tell(session)
-        for _ in range(min(idle, ready)):
+            self._quietly(lambda: self._write(alert.tell))
+        for _ in range(min(idle, ready + len(rescued))):
             self._wiring.bell.ring()
-        if time.monotonic() >= self._tidy_at:
-            more = self._tidy()
-            self._tidy_at = time.monotonic() + (0 if more else TIDY_SECONDS)
 
-    def _tidy(self) -> bool:
-        """Whether there is more of it at once."""
+    def _rescue_tasks(self) -> list[Task]:
+        rescued = lifecycle.rescue_expired(self._wiring.database, self._wiring.settings.worker.max_attempts)
+        self._after_rescue(rescued)
+        return rescued
+
+    def _write(self, step: Callable[[Session], object]) -> None:
         with self._wiring.database.write() as session:
-            idempotency.forget_old(session)
-            tickets.forget_expired(session)
-            outbox.forget_old(session, self._wiring.settings.webhook.keep_days)
-            auth.forget_old(session, self._wiring)
-            payments.forget_old(session)
-            audit.forget_old_addresses(session, self._wiring.settings.audit.address_days)
-        with self._wiring.database.write() as session:
-            credit.expire_due(session)
-        with self._wiring.database.write() as session:
-            payments.collect(session)
-        self._wiring.storage.remove_abandoned()
-        retention.go_on(self._wiring)
-        return retention.apply(self._wiring)
+            step(session)
 
     def _after_rescue(self, tasks: list[Task]) -> None:
+        """What a task that is over by now has left in the storage finds `backend.task.leftovers`."""
         for task in tasks:
             log.warning("task %s: its worker was lost, now %s", task.id, task.status)
-            if task.status in FINISHED:
-                self._wiring.storage.delete(keys.task_key(task.source_name, task.id))
 
     def _quietly(self, step: Callable[[], None]) -> None:
         try:

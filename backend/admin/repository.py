@@ -139,8 +139,14 @@ def ledger(session: Session) -> Ledger:
 
 @serves_every_tenant
 def stored_bytes(session: Session) -> int:
-    """Songs and results that are kept."""
-    songs = select(func.coalesce(func.sum(Upload.size), 0)).where(Upload.deleted_at.is_(None), Upload.sample.is_(False))
+    """Songs and results that are kept; songs of the same content share a file."""
+    files = (
+        select(func.max(Upload.size).label("size"))
+        .where(Upload.deleted_at.is_(None), Upload.sample.is_(False))
+        .group_by(Upload.storage_key)
+        .subquery()
+    )
+    songs = select(func.coalesce(func.sum(files.c.size), 0))
     results = (
         select(func.coalesce(func.sum(Artifact.size), 0))
         .join(Task, (Task.tenant_id == Artifact.tenant_id) & (Task.id == Artifact.task_id))

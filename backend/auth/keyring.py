@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Callable
 from functools import lru_cache
 
 from backend.settings import Auth
@@ -26,7 +27,13 @@ def accepted_key(auth: Auth, kid: object) -> str | None:
 
 def sign(auth: Auth, purpose: str, *parts: str) -> str:
     """The first word keeps a signature from being taken for one made for another purpose."""
-    return _mac(auth.secrets[0], purpose, parts)
+    return signer(auth, purpose)(*parts)
+
+
+def signer(auth: Auth, purpose: str) -> Callable[..., str]:
+    """`sign` for many: takes the parts."""
+    secret = auth.secrets[0]
+    return lambda *parts: _mac(secret, purpose, parts)
 
 
 def is_signed(auth: Auth, signature: str, purpose: str, *parts: str) -> bool:

@@ -21,12 +21,22 @@ class LinkRefused(Problem):
     headers = {"WWW-Authenticate": "Bearer"}
 
 
+class Signer:
+    """Makes links, good for a while, for whom that let in; one signer for all the links of an answer."""
+
+    def __init__(self, auth: Auth, way_in: WayIn) -> None:
+        self._owner = str(way_in)
+        self._expires = str(int(time.time()) + auth.link_minutes * 60)
+        self._mac = keyring.signer(auth, "link")
+
+    def sign(self, path: str) -> str:
+        """`path` with what makes it a link; nothing in that needs quoting."""
+        signature = self._mac(path, self._owner, self._expires)
+        return f"{path}?owner={self._owner}&expires={self._expires}&signature={signature}"
+
+
 def sign(auth: Auth, path: str, way_in: WayIn) -> str:
-    """`path` with what makes it a link that is good for a while, for whom that let in."""
-    owner = str(way_in)
-    expires = int(time.time()) + auth.link_minutes * 60
-    signature = keyring.sign(auth, "link", path, owner, str(expires))
-    return f"{path}?owner={owner}&expires={expires}&signature={signature}"  # nothing in them needs quoting
+    return Signer(auth, way_in).sign(path)
 
 
 def check(auth: Auth, path: str, owner: str, expires: int, signature: str) -> WayIn:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -22,10 +23,12 @@ from backend.erase import receipt, repository
 from backend.invitation import service as invitations
 from backend.member.service import LastOwner
 from backend.problem import Problem
-from backend.task import service as tasks
+from backend.task import cancellation
 from backend.tenant import service as tenants
 from backend.tenant.limits import TenantUnknown
 from backend.tenant.scope import Scope
+from backend.upload import content as songs
+from backend.upload import sending
 from backend.user import service as users
 from backend.webhook import service as webhooks
 from backend.wiring import Wiring
@@ -86,7 +89,7 @@ def erase_tenant(wiring: Wiring, actor: Actor, tenant_id: UUID, reason: str | No
                 users.spare_last_operator(session, user_id)
                 _add_person(session, going, user_id)
         content, leaving = _erase(wiring, session, actor, going, "tenant", tenant_id, reason)
-    return _finish(wiring, content, leaving)
+    return _finish(wiring, content, leaving, going)
 
 
 def erase_person(wiring: Wiring, actor: Actor, user_id: UUID) -> Erasure:
@@ -103,7 +106,7 @@ def erase_person(wiring: Wiring, actor: Actor, user_id: UUID) -> Erasure:
                 raise LastOwner
         _add_person(session, going, user_id)
         content, leaving = _erase(wiring, session, actor, going, "person", user_id)
-    return _finish(wiring, content, leaving)
+    return _finish(wiring, content, leaving, going)
 
 
 def _holds(session: Session, tenant_id: UUID, user_id: UUID) -> bool:
@@ -180,7 +183,7 @@ def _stop(wiring: Wiring, session: Session, scope: Scope) -> list[UUID]:
     running: list[UUID] = []
     while True:
         running += repository.processing(session, scope)
-        if not tasks.cancel_all(wiring, session, scope):
+        if not cancellation.cancel_all(wiring, session, scope):
             return running
 
 
@@ -215,9 +218,10 @@ def _record(
         counts["addresses_in_audit_log"] += audit.forget_addresses(session, actor_id=user_id)
 
 
-def _finish(wiring: Wiring, content: dict[str, Any], leaving: list[removal.Leaving]) -> Erasure:
-    """What can't be removed now, the sweep removes."""
-    content["files_removed"] = removal.finish(wiring.storage, leaving[0])
+def _finish(wiring: Wiring, content: dict[str, Any], leaving: list[removal.Leaving], going: _Going) -> Erasure:
+    """What can't be removed now, the sweep removes, and what links bring that are still good."""
+    sent = [sending.remove_sent(wiring, scope) for scope in going.scopes]
+    content["files_removed"] = removal.finish(wiring.storage, leaving[0], partial(songs.unused, wiring)) and all(sent)
     for late in leaving[1:]:
         removal.remove(wiring.storage, late.tasks.values())
     return Erasure(content, receipt.sign(wiring.settings.auth, content["subject"]["id"], content))

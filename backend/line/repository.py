@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, select, update
+from sqlalchemy import ColumnElement, Select, case, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -47,6 +49,16 @@ def waiting(session: Session, memory: int, concurrent: int | None) -> list[Waiti
 
     `concurrent` is the limit of those that have none of their own.
     """
+    rows = session.execute(_waiting(memory, concurrent))
+    return [
+        Waiting(tenant_id, plan, tasks, seconds, oldest_id, claims, most, running)
+        for tenant_id, plan, tasks, seconds, oldest_id, most, running, *claims in rows
+    ]
+
+
+@functools.lru_cache(maxsize=32)  # every look at a task that waits needs it, and to build it takes as long as to run it
+@serves_every_tenant
+def _waiting(memory: int, concurrent: int | None) -> Select[Any]:
     queue = (
         select(Task.tenant_id, func.count().label("tasks"), func.sum(Task.seconds).label("seconds"))
         .where(Task.status == "queued")
@@ -80,7 +92,7 @@ def waiting(session: Session, memory: int, concurrent: int | None) -> list[Waiti
         .where(taken.status == "processing", taken.tenant_id == queue.c.tenant_id)
         .scalar_subquery()
     )
-    rows = session.execute(
+    return (
         select(
             queue.c.tenant_id,
             Tenant.plan,
@@ -95,10 +107,6 @@ def waiting(session: Session, memory: int, concurrent: int | None) -> list[Waiti
         .outerjoin(TenantLimit, TenantLimit.tenant_id == queue.c.tenant_id)
         .where(Tenant.suspended_at.is_(None))
     )
-    return [
-        Waiting(tenant_id, plan, tasks, seconds, oldest_id, claims, most, running)
-        for tenant_id, plan, tasks, seconds, oldest_id, most, running, *claims in rows
-    ]
 
 
 @serves_every_tenant

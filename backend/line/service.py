@@ -10,9 +10,11 @@ may end at any moment, so a place is the most that can be before somebody, and n
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +29,7 @@ NO_PLANS: Mapping[str, int] = {}
 LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Line:
     """The tenants that wait, as they are now."""
 
@@ -37,7 +39,7 @@ class Line:
     def order(self) -> list[UUID]:
         """Tenants of which a task may be taken now, the next one first."""
         ready = [tenant_id for tenant_id, line in self.waiting.items() if line.room]
-        return sorted(ready, key=lambda tenant_id: self._slots(self.waiting[tenant_id])[0])
+        return sorted(ready, key=lambda tenant_id: self._slots[tenant_id][0])
 
     def ahead(self, tenant_id: UUID, older: int) -> dict[UUID, int]:
         """How many tasks of each other tenant are taken before the one that has `older` of its own before it.
@@ -46,17 +48,33 @@ class Line:
         """
         if tenant_id not in self.waiting:  # its last task was taken meanwhile
             return {}
-        mine = self._slots(self.waiting[tenant_id])
+        mine = self._slots[tenant_id]
         rounds, turn = divmod(older, len(mine))
         counted = {}
         for other, line in self.waiting.items():
             if other != tenant_id:
-                slots = self._slots(line)
-                counted[other] = min(line.tasks, rounds * len(slots) + sum(slot < mine[turn] for slot in slots))
+                slots = self._slots[other]
+                counted[other] = min(line.tasks, rounds * len(slots) + bisect_left(slots, mine[turn]))
         return counted
 
-    def _slots(self, line: Waiting) -> Sequence[tuple[Any, ...]]:
-        """Sort keys of a tenant's turns in the next round."""
+    def others_before(self, tenant_id: UUID, older: int) -> int:
+        """The sum of `ahead`; of the first round without a look at each tenant, because every listener asks for it."""
+        mine = self._slots.get(tenant_id, ())
+        if older >= len(mine):
+            return sum(self.ahead(tenant_id, older).values())
+        return bisect_left(self._first_round, mine[older]) - older
+
+    @cached_property
+    def _first_round(self) -> Sequence[tuple[Any, ...]]:
+        """The turns of all in it; who has fewer tasks than turns takes as many."""
+        return sorted(slot for each, line in self.waiting.items() for slot in self._slots[each][: line.tasks])
+
+    @cached_property
+    def _slots(self) -> Mapping[UUID, Sequence[tuple[Any, ...]]]:
+        """Sort keys of each tenant's turns in the next round, in order."""
+        return {tenant_id: self._turns_of(line) for tenant_id, line in self.waiting.items()}
+
+    def _turns_of(self, line: Waiting) -> Sequence[tuple[Any, ...]]:
         turns = self.turns.get(line.plan, 1)
         latest = line.served[0]
         tie = (latest is not None, latest or LONG_AGO, line.first)
@@ -77,6 +95,11 @@ def ready(session: Session, concurrent: int | None = None) -> int:
     return sum(line.room for line in repository.waiting(session, 0, concurrent))
 
 
+def heads(session: Session, concurrent: int | None = None) -> dict[UUID, UUID]:
+    """By tenant, the task that would be taken next, where one could be taken now."""
+    return {each.tenant_id: each.first for each in repository.waiting(session, 0, concurrent) if each.room}
+
+
 def has_room(session: Session, waiting: Waiting) -> bool:
     """Looked at again, one claim after the other: of several that saw room for one, one takes it."""
     return waiting.limit is None or repository.running_of(session, waiting.tenant_id) < waiting.limit
@@ -84,8 +107,10 @@ def has_room(session: Session, waiting: Waiting) -> bool:
 
 def position(session: Session, line: Line, task: Task) -> int:
     """How many queued tasks are taken before it."""
-    older, _ = repository.before(session, task)
-    return older + sum(line.ahead(task.tenant_id, older).values())
+    mine = line.waiting.get(task.tenant_id)
+    # Most tenants that wait have one task in the line: a crowd of listeners would ask once for each of them.
+    older = 0 if mine is not None and mine.first == task.id else repository.before(session, task)[0]
+    return older + line.others_before(task.tenant_id, older)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from backend.models.task import TaskStatus
 from backend.paging import one_page
 from backend.sessions import Reading, WiringOf, Writing
 from backend.task import service as tasks
-from backend.task.views import history_row
+from backend.task.views import history_rows
 from backend.tenant import limits
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
@@ -250,7 +250,7 @@ def _departure(gone: service.Gone) -> Departure:
 
 
 def _tenant_task(wiring: Wiring, caller: Caller, record: tasks.ListedRecord, email: str) -> TenantTask:
-    row = history_row(wiring, record, caller.way_in)
+    [row] = history_rows(wiring, [record], caller.way_in)
     mine = record.task.user_id == caller.user_id
     return TenantTask(
         task_id=row.task_id,

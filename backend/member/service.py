@@ -23,7 +23,7 @@ from backend.invitation import service as invitations
 from backend.models import Tenant, TenantInvitation
 from backend.models.membership import Role
 from backend.problem import Problem
-from backend.task import service as tasks
+from backend.task import cancellation
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
 from backend.user.joining import MemberAlready, same
@@ -183,7 +183,7 @@ def _end(wiring: Wiring, session: Session, actor: Actor, scope: Scope, role: Rol
     tenants.remove(session, scope.tenant_id, scope.user_id)
     auth.end_membership(session, scope)
     invitations.revoke_of(session, scope.tenant_id, scope.user_id)
-    cancelled = tasks.cancel_all(wiring, session, scope)
+    cancelled = cancellation.cancel_all(wiring, session, scope)
     left = credit.balance(session, scope)[0]
     if left:
         credit.transfer(session, scope, heir, left, action)

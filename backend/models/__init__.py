@@ -15,10 +15,12 @@ from backend.models.login_guard import LoginGuard
 from backend.models.login_session import LoginSession
 from backend.models.membership import Membership
 from backend.models.pace import Pace
+from backend.models.part import Part
 from backend.models.payment_event import PaymentEvent
 from backend.models.purchase import Purchase
 from backend.models.runtime_setting import RuntimeSetting
 from backend.models.step import Step
+from backend.models.tally import Tally
 from backend.models.task import Task
 from backend.models.tenant import Tenant
 from backend.models.tenant_invitation import TenantInvitation
@@ -48,10 +50,12 @@ __all__ = [
     "LoginSession",
     "Membership",
     "Pace",
+    "Part",
     "PaymentEvent",
     "Purchase",
     "RuntimeSetting",
     "Step",
+    "Tally",
     "Task",
     "Tenant",
     "TenantInvitation",

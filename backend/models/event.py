@@ -3,10 +3,11 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKeyConstraint
+from sqlalchemy import ForeignKeyConstraint, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.models.base import Base, Created, TenantId
+from backend.models.task import TaskStatus
 
 
 class Event(Base):
@@ -18,6 +19,6 @@ class Event(Base):
     task_id: Mapped[UUID] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
     tenant_id: Mapped[TenantId]
-    kind: Mapped[str]
+    kind: Mapped[TaskStatus] = mapped_column(String)
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
     created_at: Mapped[Created]

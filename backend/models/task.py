@@ -23,13 +23,15 @@ FINISHED = ("completed", "failed", "cancelled")
 
 _KEPT = text("deleted_at IS NULL")
 _REPEATS = text("retry_of IS NOT NULL")
+_LITTERED = text("finished_at IS NOT NULL AND attempt > 0")
 
 
 class Task(Base):
     """One job for one song. The row is the truth; a broker message only says that there is work.
 
-    The lease lives here and not on the step: one worker takes a task whole. Every change of state is one
-    statement guarded by `status` and `attempt` (`backend.task.lifecycle`).
+    The lease lives here and not on the step: one worker answers for a task, even where others make parts of it
+    (`Part`). Every change of state is one statement guarded by `status` and `attempt` (`backend.task.lifecycle`),
+    and the database refuses all others by triggers.
     """
 
     __tablename__ = "task"
@@ -52,6 +54,7 @@ class Task(Base):
         Index("ix_task_served", "tenant_id", "claimed_at"),
         Index(None, "tenant_id", "upload_id"),
         Index("ix_task_repeats", "tenant_id", "retry_of", sqlite_where=_REPEATS, postgresql_where=_REPEATS),
+        Index("ix_task_littered", "finished_at", sqlite_where=_LITTERED, postgresql_where=_LITTERED),
     )
 
     id: Mapped[Id]
@@ -70,6 +73,7 @@ class Task(Base):
     lease_until: Mapped[datetime | None]
     worker: Mapped[str | None]
     cancel_requested: Mapped[bool] = mapped_column(default=False)
+    """No longer asked for: a task is cancelled at once. Here while processes of the release before may write it."""
     progress: Mapped[float] = mapped_column(default=0.0)
     stage: Mapped[str | None]
     last_event: Mapped[int] = mapped_column(default=0)
@@ -77,6 +81,8 @@ class Task(Base):
     error_code: Mapped[str | None]
     error_message: Mapped[str | None]
     retry_of: Mapped[UUID | None]
+    traceparent: Mapped[str | None]
+    """Of the request that ordered it (W3C Trace Context): the worker's spans join its trace."""
 
     created_at: Mapped[Created]
     claimed_at: Mapped[datetime | None]

@@ -9,8 +9,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from backend.models.base import Base, Created, Id, TenantId
 
 # As SQLAlchemy writes `sample.is_(False)`: SQLite's planner knows an index for a query by its very words.
-_LISTED_SQLITE = text("deleted_at IS NULL AND sample IS 0")
-_LISTED_POSTGRESQL = text("deleted_at IS NULL AND sample IS false")
+_KEPT_SQLITE = text("deleted_at IS NULL AND sample IS 0")
+_KEPT_POSTGRESQL = text("deleted_at IS NULL AND sample IS false")
 _KEPT_SAMPLE = text("sample AND deleted_at IS NULL")
 
 
@@ -26,8 +26,8 @@ class Upload(Base):
             "tenant_id",
             "user_id",
             "id",
-            sqlite_where=_LISTED_SQLITE,
-            postgresql_where=_LISTED_POSTGRESQL,
+            sqlite_where=_KEPT_SQLITE,
+            postgresql_where=_KEPT_POSTGRESQL,
         ),
         Index(
             "uq_upload_sample",
@@ -38,6 +38,15 @@ class Upload(Base):
             sqlite_where=_KEPT_SAMPLE,
             postgresql_where=_KEPT_SAMPLE,
         ),
+        Index(
+            "ix_upload_content",
+            "tenant_id",
+            "sha256",
+            "size",
+            sqlite_where=_KEPT_SQLITE,
+            postgresql_where=_KEPT_POSTGRESQL,
+        ),
+        Index("ix_upload_file", "storage_key", sqlite_where=_KEPT_SQLITE, postgresql_where=_KEPT_POSTGRESQL),
         CheckConstraint("size > 0", name="size"),
         CheckConstraint("seconds > 0", name="seconds"),
     )
@@ -48,6 +57,7 @@ class Upload(Base):
     filename: Mapped[str]
     """The sender's name for it: shown and matched, never part of a path as it stands."""
     storage_key: Mapped[str]
+    """Of its file, which songs of the same content in the tenant share: named for the first of them."""
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str]
     container: Mapped[str]

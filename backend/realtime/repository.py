@@ -35,9 +35,11 @@ def news(session: Session, since: Mapping[UUID, int], plans: Mapping[str, int]) 
         tasks = session.scalars(select(Task).where(Task.id.in_(part), Task.deleted_at.is_(None)))
         known = {task.id: task for task in tasks}
         events: dict[UUID, list[Event]] = {}
-        wanted = or_(*(and_(Event.task_id == task_id, Event.seq > seq) for task_id, seq in part.items()))
-        for event in session.scalars(select(Event).where(wanted).order_by(Event.task_id, Event.seq)):
-            events.setdefault(event.task_id, []).append(event)
+        behind = [task_id for task_id, task in known.items() if task.last_event > part[task_id]]
+        if behind:
+            wanted = or_(*(and_(Event.task_id == task_id, Event.seq > part[task_id]) for task_id in behind))
+            for event in session.scalars(select(Event).where(wanted).order_by(Event.task_id, Event.seq)):
+                events.setdefault(event.task_id, []).append(event)
         if not looked and any(task.status == "queued" for task in known.values()):
             looked.append(line.look(session, plans))
         for task_id in part:

@@ -22,7 +22,9 @@ from pydantic_settings import (
 
 from backend.settings.account import Audit, Auth, Mail
 from backend.settings.machine import ROOT, Database, Engine, Queue, Server, Worker
+from backend.settings.observe import Observe
 from backend.settings.payment import Payment
+from backend.settings.storage import Storage
 from backend.settings.tenant import Tenant
 from backend.settings.unsafe import reasons
 from backend.settings.usage import Credit, Limit, Upload
@@ -53,11 +55,15 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Of a line in the log: for people, or one JSON object."
+    )
     data_dir: Path = Field(ROOT / "data", description="Uploads, results, model cache and the embedded database.")
     sample_dir: Path = Field(ROOT / "data" / "sample", description="Songs that `filename` may name.")
     assets_dir: Path = Field(ROOT / "assets", description="Model catalogue and embedded model.")
 
     db: Database = Field(default_factory=Database)
+    storage: Storage = Field(default_factory=Storage)
     queue: Queue = Field(default_factory=Queue)
     auth: Auth = Field(default_factory=Auth)
     mail: Mail = Field(default_factory=Mail)
@@ -72,6 +78,7 @@ class Settings(BaseSettings):
     webhook: Webhook = Field(default_factory=Webhook)
     web: Web = Field(default_factory=Web)
     server: Server = Field(default_factory=Server)
+    observe: Observe = Field(default_factory=Observe)
 
     @classmethod
     def settings_customise_sources(
@@ -106,6 +113,10 @@ class Settings(BaseSettings):
     @property
     def registration_open(self) -> bool:
         return self.development if self.auth.registration is None else self.auth.registration
+
+    @property
+    def logs_requests(self) -> bool:
+        return self.log_format == "json" if self.observe.access_log is None else self.observe.access_log
 
     @property
     def threads(self) -> int:

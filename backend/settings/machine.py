@@ -19,6 +19,11 @@ class Database(BaseModel):
 
 class Queue(BaseModel):
     url: str = Field("", description="Celery broker URL (redis://, amqp://); empty means files below the data folder.")
+    name: str = Field(
+        "vocal_remover",
+        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+        description="Name of the queue: installations that share a broker need one each.",
+    )
     polling_seconds: float = Field(0.2, gt=0, description="Broker without a server: how often its folder is read.")
     plans: dict[
         Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")],
@@ -69,6 +74,10 @@ class Worker(BaseModel):
     max_attempts: int = Field(3, ge=1, description="Attempts before a task fails for good.")
     grace_seconds: float = Field(20, ge=0, description="When told to stop: how long a task may still run.")
     expected: int = Field(1, ge=0, description="Workers that /health expects to see.")
+    shared_seconds: float = Field(
+        600, ge=0, description="Longer songs are separated in parts, by as many workers as are idle; 0 means never."
+    )
+    part_seconds: float = Field(60, gt=0, description="How long a part of such a song is, rounded to whole patches.")
 
     @property
     def slots(self) -> int:

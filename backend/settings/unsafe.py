@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from limits import parse_many
 from sqlalchemy import make_url
@@ -35,6 +36,10 @@ def reasons(settings: Settings) -> Iterator[str]:
         yield "VR_DEMO_USER is on: its password is public."
     if settings.payment.checkout_url.startswith("http://"):
         yield "VR_PAYMENT__CHECKOUT_URL is http: whoever is on the way could send buyers elsewhere; write https."
+    storage = settings.storage
+    linked = urlsplit(storage.public_endpoint or storage.endpoint)
+    if storage.url and storage.links and linked.scheme == "http" and linked.hostname not in ("127.0.0.1", "localhost"):
+        yield "VR_STORAGE__LINKS are http: whoever is on the way could listen; write https, or switch links off."
     if settings.webhook.insecure:
         yield "VR_WEBHOOK__INSECURE is on: what webhooks say would travel in the clear."
     if ANY_ORIGIN in settings.web.origins:

@@ -68,4 +68,10 @@ class Limit(BaseModel):
 class Upload(BaseModel):
     max_bytes: int = Field(1_000_000_000, ge=1, le=10**12, description="Largest file.")
     max_seconds: float = Field(6 * 3600, gt=0, le=7 * 86_400, description="Longest song.")
+    at_once: int = Field(
+        200,
+        ge=1,
+        description="Songs that arrive at once at one API process, a quarter of them of one tenant at most; further "
+        "ones are told to come again.",
+    )
     decode_memory_bytes: int = Field(1_500_000_000, ge=1, description="Address space of the decoder child.")

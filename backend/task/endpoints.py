@@ -12,10 +12,10 @@ from backend.models.task import TaskStatus
 from backend.paging import one_page
 from backend.rate_limit import RateLimits
 from backend.sessions import Reading, WiringOf
-from backend.task import deletion, service
+from backend.task import cancellation, deletion, service
 from backend.task.ordering import ManySongs, OneSong
-from backend.task.schemas import Accepted, BatchAccepted, HistoryRow, TaskView
-from backend.task.views import history_row, task_view
+from backend.task.schemas import Accepted, BatchAccepted, HistoryRow, LogEntry, TaskView
+from backend.task.views import history_rows, task_view
 
 ALL_AT_ONCE = 1000
 
@@ -40,6 +40,17 @@ def status(task_id: PathId, caller: ReadingCaller, session: Reading, wiring: Wir
     return task_view(wiring, session, service.record(session, caller.reading_scope, task_id), caller.way_in)
 
 
+def log(
+    task_id: PathId,
+    caller: ReadingCaller,
+    session: Reading,
+    after: Annotated[int, Query(ge=0, lt=2**31, description="Only what came after this event")] = 0,
+) -> list[LogEntry]:
+    """What has happened to a task, oldest first, up to 1,000 changes of its state: what its events tell live."""
+    found = service.log_of(session, caller.reading_scope, task_id, after, ALL_AT_ONCE)
+    return [LogEntry(seq=each.seq, status=each.kind, data=each.data, at=each.created_at) for each in found]
+
+
 def history(
     request: Request,
     response: Response,
@@ -60,12 +71,12 @@ def history(
     if total is not None:
         response.headers["X-Total-Count"] = str(total)
     page = one_page(request, response, records, size, lambda record: record.task.id)
-    return [history_row(wiring, record, caller.way_in) for record in page]
+    return history_rows(wiring, page, caller.way_in)
 
 
 def cancel(task_id: PathId, caller: SeparatingCaller, wiring: WiringOf) -> TaskView:
-    """Stop a task; its credits come back. One under way ends within about a second: see its status."""
-    service.cancel(wiring, caller.scope, task_id)
+    """Stop a task: it is cancelled at once, and its credits are given back."""
+    cancellation.cancel(wiring, caller.scope, task_id)
     with wiring.database.read() as session:
         return task_view(wiring, session, service.record(session, caller.scope, task_id), caller.way_in)
 
@@ -90,6 +101,7 @@ def routes(limits: RateLimits) -> APIRouter:
     router.post("/tasks", status_code=202, responses=submitting)(limits.separate(submit_batch))
     router.get("/status/{task_id}", responses=describes(401, 403, 404))(status)
     router.get("/tasks/{task_id}", name="task", responses=describes(401, 403, 404))(status)
+    router.get("/tasks/{task_id}/log", responses=describes(401, 403, 404))(log)
     router.get("/history", responses=describes(401, 403))(history)
     router.post("/tasks/{task_id}/cancel", responses=describes(401, 403, 404, 409))(cancel)
     router.post("/tasks/{task_id}/retry", status_code=202, responses=describes(401, 402, 403, 404, 409, 429))(

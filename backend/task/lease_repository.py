@@ -12,9 +12,12 @@ from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import database_now
-from backend.models import Task
-from backend.models.task import FINISHED
+from backend.models import Step, Task
+from backend.models.task import FINISHED, TaskStatus
 from backend.tenant.scope import serves_every_tenant
+
+PARTS = "parts"
+"""In the receipt of a song that was separated in parts: how."""
 
 
 @serves_every_tenant
@@ -47,16 +50,15 @@ def claim(session: Session, tenant_id: UUID, worker: str, lease_seconds: float) 
 
 
 @serves_every_tenant
-def renew(
-    session: Session, task_id: UUID, attempt: int, lease_seconds: float, progress: float, stage: str
-) -> bool | None:
-    """Whether cancelling was asked for; None when the lease is another's by now."""
-    return session.scalars(
+def renew(session: Session, task_id: UUID, attempt: int, lease_seconds: float, progress: float, stage: str) -> bool:
+    """False when the task is cancelled, or another's by now."""
+    renewed = session.scalars(
         update(Task)
         .where(Task.id == task_id, Task.attempt == attempt, Task.status == "processing")
         .values(lease_until=database_now(lease_seconds), progress=progress, stage=stage)
-        .returning(Task.cancel_requested)
-    ).one_or_none()
+        .returning(Task.id)
+    )
+    return renewed.one_or_none() is not None
 
 
 @serves_every_tenant
@@ -89,6 +91,21 @@ def leave(
 def where(session: Session, task_id: UUID) -> tuple[str, int]:
     row = session.execute(select(Task.status, Task.attempt).where(Task.id == task_id)).one()
     return row.status, row.attempt
+
+
+@serves_every_tenant
+def littered(session: Session, seconds: float) -> list[tuple[UUID, str, TaskStatus, int]]:
+    """(id, name of the song, status, attempt) of what ended so lately and had more attempts than gave its result, or
+    was made in parts, by the word of its receipt."""
+    in_parts = select(Step.id).where(Step.task_id == Task.id, Step.receipt[PARTS].as_string().is_not(None)).exists()
+    rows = session.execute(
+        select(Task.id, Task.source_name, Task.status, Task.attempt).where(
+            Task.finished_at > database_now(-seconds),
+            Task.attempt > 0,  # as the index has it
+            (Task.attempt > 1) | (Task.status != "completed") | in_parts,
+        )
+    )
+    return [(task_id, name, status, attempt) for task_id, name, status, attempt in rows]
 
 
 @serves_every_tenant

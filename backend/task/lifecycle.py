@@ -1,12 +1,8 @@
 """The life of a task: every change of its state, with its event and its money in one transaction.
 
-    queued ──claim──▶ processing ──complete──▶ completed   (credits captured)
-      ▲ │                │  │ │
-      │ └──cancel──┐     │  │ └──fail────────▶ failed      (credits released)
-      └──requeue───┼─────┘  └────cancel──────▶ cancelled   (credits released)
-                   └────────────────────────▶ cancelled
-
-Whoever comes late (a worker whose lease went to another, a second sweep) changes nothing and is told so.
+`TRANSITIONS` is the whole of it; docs/architecture.md draws it, the database refuses what is not in it
+(`migrations.state_triggers`). Whoever comes late (a worker whose lease went to another, a second sweep) changes
+nothing and is told so.
 """
 
 from __future__ import annotations
@@ -23,17 +19,25 @@ from backend.db import Database
 from backend.line import service as line
 from backend.line.service import Waiting
 from backend.models import Artifact, Event, Task
-from backend.models.task import FINISHED
+from backend.models.task import FINISHED, TaskStatus
+from backend.part import service as parts
+from backend.tally import service as tally
 from backend.task import lease_repository, repository
+from backend.task.lease_repository import PARTS as PARTS
 from backend.tenant.scope import Scope
 from backend.upload import service as uploads
 from backend.webhook import service as webhooks
 from engine.audio import AudioInfo
 
-TRANSITIONS: Mapping[str, frozenset[str]] = {
-    "queued": frozenset({"processing", "cancelled"}),
-    "processing": frozenset({"completed", "failed", "cancelled", "queued"}),
+TRANSITIONS: Mapping[tuple[TaskStatus, TaskStatus], str] = {
+    ("queued", "processing"): "claim",
+    ("queued", "cancelled"): "cancel",
+    ("processing", "completed"): "complete",
+    ("processing", "failed"): "fail",
+    ("processing", "cancelled"): "cancel",
+    ("processing", "queued"): "requeue",
 }
+"""What happens, by the states before and after it; `complete` captures the credits, `fail` and `cancel` release."""
 
 WORKER_LOST = ("worker_lost", "The workers that tried this task all stopped in the middle of it.")
 
@@ -52,6 +56,8 @@ class Claim:
     step_id: UUID
     model: str
     options: Mapping[str, Any]
+    traceparent: str | None = None
+    """Of the request that ordered it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +105,12 @@ def claim(
             step_id=step.id,
             model=step.model,
             options=step.options,
+            traceparent=task.traceparent,
         )
 
 
-def renew(database: Database, claim: Claim, lease_seconds: float, progress: float, stage: str) -> bool | None:
-    """Keep the lease and say how far it is. Whether to cancel; None when the lease is lost."""
+def renew(database: Database, claim: Claim, lease_seconds: float, progress: float, stage: str) -> bool:
+    """Keep the lease and say how far it is; False when it is lost: cancelled, or another's."""
     with database.write() as session:
         return lease_repository.renew(session, claim.task_id, claim.attempt, lease_seconds, progress, stage)
 
@@ -118,8 +125,10 @@ def complete(database: Database, claim: Claim, receipt: dict[str, Any], files: S
         step = repository.steps(session, claim.tenant_id, [claim.task_id])[claim.task_id]
         step.receipt = receipt
         credit.capture(session, task.tenant_id, task.id)
-        assert task.finished_at is not None and task.claimed_at is not None
-        line.measured(session, step.model, task.seconds, (task.finished_at - task.claimed_at).total_seconds())
+        tally.completed(session, task, step.model)
+        if PARTS not in receipt:  # made by several workers or in several attempts, it tells nobody's pace
+            assert task.finished_at is not None and task.claimed_at is not None
+            line.measured(session, step.model, task.seconds, (task.finished_at - task.claimed_at).total_seconds())
         _record(session, task, {"stems": [file.name for file in files if file.kind == "stem"]})
         return True
 
@@ -148,24 +157,23 @@ def give_back(database: Database, claim: Claim, reason: str) -> None:
         _requeue(session, claim.task_id, claim.attempt, reason, failures=claim.failures)
 
 
-def cancel(session: Session, task_id: UUID, status: str, attempt: int) -> bool:
-    """End a queued task, or a processing one by the worker that holds it."""
-    task = _leave(session, task_id, status, attempt, "cancelled", stage=None)
-    if task is None:
-        return False
-    credit.release(session, task.tenant_id, task.id)
-    _record(session, task, {})
-    return True
+def cancel(session: Session, task_id: UUID, status: TaskStatus, attempt: int) -> bool:
+    """End a task at once. A worker that holds it finds its lease gone, stops and removes its files."""
+    return _cancel(session, task_id, status, attempt) is not None
 
 
-def rescue_expired(session: Session, max_attempts: int) -> list[Task]:
+def rescue_expired(database: Database, max_attempts: int) -> list[Task]:
     """Give the tasks of silent workers to others; those tasks, as they are now."""
-    return _rescue_all(session, lease_repository.expired(session), max_attempts, expired_only=True)
+    with database.read() as session:
+        found = lease_repository.expired(session)
+    return _rescue_all(database, found, max_attempts, expired_only=True)
 
 
-def rescue_own(session: Session, worker: str, max_attempts: int) -> list[Task]:
+def rescue_own(database: Database, worker: str, max_attempts: int) -> list[Task]:
     """What a worker held before it died, when it starts again: nobody needs to wait for the lease."""
-    return _rescue_all(session, lease_repository.held_by(session, worker), max_attempts, expired_only=False)
+    with database.read() as session:
+        found = lease_repository.held_by(session, worker)
+    return _rescue_all(database, found, max_attempts, expired_only=False)
 
 
 def ready(session: Session, concurrent: int | None = None) -> int:
@@ -194,19 +202,30 @@ def _take(session: Session, waiting: Waiting, worker: str, lease_seconds: float)
         return task
 
 
-def _rescue_all(session: Session, tasks: Sequence[Task], max_attempts: int, *, expired_only: bool) -> list[Task]:
-    return [task for task in tasks if _rescue(session, task, max_attempts, expired_only=expired_only)]
+def _rescue_all(database: Database, tasks: Sequence[Task], max_attempts: int, *, expired_only: bool) -> list[Task]:
+    """Each in a transaction of its own: who held one's row and waited for the next's account could wait for ever."""
+    rescued = []
+    for task in tasks:
+        with database.write() as session:
+            rescued.append(_rescue(session, task, max_attempts, expired_only=expired_only))
+    return [task for task in rescued if task is not None]
 
 
-def _rescue(session: Session, task: Task, max_attempts: int, *, expired_only: bool) -> bool:
-    # Read first: the guarded statement below refreshes this very object.
-    task_id, attempt, failures = task.id, task.attempt, task.failures + 1
-    if task.cancel_requested:
-        return cancel(session, task_id, "processing", attempt)
+def _rescue(session: Session, task: Task, max_attempts: int, *, expired_only: bool) -> Task | None:
+    if task.cancel_requested:  # by an API of the former release, whose worker died
+        return _cancel(session, task.id, "processing", task.attempt)
+    failures = task.failures + 1
     if failures >= max_attempts:
-        return _fail(session, task_id, attempt, *WORKER_LOST, expired_only=expired_only) is not None
-    reason = WORKER_LOST[0]
-    return _requeue(session, task_id, attempt, reason, failures=failures, expired_only=expired_only) is not None
+        return _fail(session, task.id, task.attempt, *WORKER_LOST, expired_only=expired_only)
+    return _requeue(session, task.id, task.attempt, WORKER_LOST[0], failures=failures, expired_only=expired_only)
+
+
+def _cancel(session: Session, task_id: UUID, status: TaskStatus, attempt: int) -> Task | None:
+    task = _leave(session, task_id, status, attempt, "cancelled", stage=None)
+    if task is not None:
+        credit.release(session, task.tenant_id, task.id)
+        _record(session, task, {})
+    return task
 
 
 def _fail(
@@ -231,9 +250,16 @@ def _requeue(
 
 
 def _leave(
-    session: Session, task_id: UUID, status: str, attempt: int, into: str, *, expired_only: bool = False, **values: Any
+    session: Session,
+    task_id: UUID,
+    status: TaskStatus,
+    attempt: int,
+    into: TaskStatus,
+    *,
+    expired_only: bool = False,
+    **values: Any,
 ) -> Task | None:
-    if into not in TRANSITIONS[status]:
+    if (status, into) not in TRANSITIONS:
         raise ValueError(f"a task never goes from {status} to {into}")
     return lease_repository.leave(
         session, task_id, status=status, attempt=attempt, into=into, expired_only=expired_only, **values
@@ -247,6 +273,7 @@ def _record(session: Session, task: Task, data: dict[str, Any]) -> None:
         Event(task_id=task.id, seq=task.last_event, tenant_id=task.tenant_id, kind=task.status, data=data),
     )
     if task.status in FINISHED:
+        parts.remove(session, task.tenant_id, task.id)
         webhooks.task_finished(session, task)
 
 

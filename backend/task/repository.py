@@ -117,14 +117,9 @@ def _artifacts(tenant_id: UUID, task_ids: Sequence[UUID]) -> Select[*tuple[Any, 
     )
 
 
-def events_after(session: Session, tenant_id: UUID, task_id: UUID, seq: int) -> list[Event]:
-    return list(
-        session.scalars(
-            select(Event)
-            .where(in_tenant(Event, tenant_id), Event.task_id == task_id, Event.seq > seq)
-            .order_by(Event.seq)
-        )
-    )
+def events_after(session: Session, tenant_id: UUID, task_id: UUID, seq: int, limit: int) -> list[Event]:
+    statement = select(Event).where(in_tenant(Event, tenant_id), Event.task_id == task_id, Event.seq > seq)
+    return list(session.scalars(statement.order_by(Event.seq).limit(limit)))
 
 
 def add(session: Session, *rows: object) -> None:
@@ -151,11 +146,3 @@ def repeat_of(session: Session, scope: Scope, task_id: UUID) -> UUID | None:
 
 def mark_deleted(session: Session, scope: Scope, task_id: UUID) -> None:
     session.execute(update(Task).where(in_scope(Task, scope), Task.id == task_id).values(deleted_at=database_now()))
-
-
-def ask_to_cancel(session: Session, scope: Scope, task_id: UUID) -> None:
-    session.execute(
-        update(Task)
-        .where(in_scope(Task, scope), Task.id == task_id, Task.status == "processing")
-        .values(cancel_requested=True)
-    )

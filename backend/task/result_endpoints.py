@@ -7,7 +7,7 @@ from typing import Annotated
 from urllib.parse import quote
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +20,7 @@ from backend.errors import describes
 from backend.identity import PathId
 from backend.realtime.feed import Feed
 from backend.sessions import Reading, WiringOf, Writing
-from backend.song_response import SongResponse
+from backend.song_response import song_response
 from backend.task import service
 from backend.ticket import service as tickets
 from backend.way_in import WayIn
@@ -36,15 +36,25 @@ MEDIA_TYPES = [make_format(container).media_type for container in CONTAINERS]
     response_class=FileResponse,
     responses={
         200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES}},
-        **describes(401, 403, 404, 409, 416),
+        307: {"description": "Temporary Redirect: the storage gives it, at an address that is good for some minutes"},
+        **describes(401, 403, 404, 409, 416, 503),
     },
 )
-def stem(task_id: PathId, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf) -> FileResponse:
-    """A stem as audio; takes `Range`, so players can seek. A signed link needs no token."""
+def stem(
+    request: Request, task_id: PathId, stem: str, reader: LinkReader, session: Reading, wiring: WiringOf
+) -> Response:
+    """A stem as audio; takes `Range`, so players can seek. A signed link needs no token.
+
+    Where the service keeps its files in an S3 storage, the answer may be a redirect to it: follow it without a token.
+    """
     artifact = service.artifact(session, reader.reading_scope, task_id, stem)
     task = service.get(session, reader.reading_scope, task_id)
-    return SongResponse(
-        wiring.storage.path(artifact.storage_key),
+    return song_response(
+        wiring.storage,
+        artifact.storage_key,
+        method=request.method,
+        size=artifact.size,
+        modified=task.finished_at or task.created_at,
         media_type=artifact.media_type,
         filename=f"{keys.safe_name(task.source_name)}-{stem}{_suffix(artifact.storage_key)}",
         headers={"Cache-Control": "private, max-age=3600", "ETag": f'"{artifact.sha256}"'},
@@ -59,7 +69,7 @@ router.add_api_route("/tasks/{task_id}/stems/{stem}", stem, methods=["HEAD"], in
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}},
-        **describes(401, 403, 404, 409),
+        **describes(401, 403, 404, 409, 503),
     },
 )
 def archive(task_id: PathId, reader: LinkReader, session: Reading, wiring: WiringOf) -> StreamingResponse:
@@ -70,10 +80,10 @@ def archive(task_id: PathId, reader: LinkReader, session: Reading, wiring: Wirin
     name = keys.safe_name(record.task.source_name)
     # Audio does not deflate: stored, so that the length is known ahead.
     bundle = ZipStream(compress_type=ZIP_STORED, sized=True)
+    wiring.storage.size(record.artifacts[0].storage_key)  # refused now, when the storage is away, rather than cut off
     for artifact in record.artifacts:
-        bundle.add_path(
-            wiring.storage.path(artifact.storage_key), f"{name}/{artifact.name}{_suffix(artifact.storage_key)}"
-        )
+        inside = f"{name}/{artifact.name}{_suffix(artifact.storage_key)}"
+        bundle.add(wiring.storage.read(artifact.storage_key), inside, size=artifact.size)
     headers = {
         "Content-Length": str(len(bundle)),
         "Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}.zip",

@@ -6,9 +6,10 @@ rows that no other has. What is not finished is never touched.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -17,9 +18,11 @@ from backend import removal
 from backend import storage as keys
 from backend.audit import service as audit
 from backend.audit.service import SERVICE
+from backend.clock import utc_now
 from backend.models import Task, Upload
 from backend.storage import ABANDONED_SECONDS
 from backend.task import retention_repository as repository
+from backend.upload import content
 from backend.wiring import Wiring
 
 AT_ONCE = 500
@@ -39,14 +42,14 @@ def apply(wiring: Wiring, at_once: int = AT_ONCE) -> bool:
 
 def go_on(wiring: Wiring) -> None:
     """Remove the files that processes which died in between have left behind their deleted rows."""
-    for leaving, file in removal.remaining(wiring.storage):
+    for leaving, since in removal.remaining(wiring.storage):
         with wiring.database.read() as session:
             tasks = repository.deleted(session, Task, list(leaving.tasks))
             uploads = repository.deleted(session, Upload, list(leaving.uploads))
-        gone = [leaving.tasks[row] for row in tasks] + [leaving.uploads[row] for row in uploads]
-        removed = removal.remove(wiring.storage, gone)
-        complete = len(gone) == len(leaving.tasks) + len(leaving.uploads)
-        age = time.time() - file.stat().st_mtime
+        songs = content.unused(wiring, [leaving.uploads[row] for row in uploads])
+        removed = removal.remove(wiring.storage, [*(leaving.tasks[row] for row in tasks), *songs])
+        complete = len(tasks) + len(uploads) == len(leaving.tasks) + len(leaving.uploads)
+        age = (utc_now() - since).total_seconds()
         # Of a transaction as old as that, which was not committed, the rows are kept, and so are the files.
         wait = ABANDONED_SECONDS if not complete else LATE_SECONDS if leaving.lingers else 0
         if removed and age >= wait:
@@ -54,21 +57,38 @@ def go_on(wiring: Wiring) -> None:
 
 
 def _apply(wiring: Wiring, days: int, usual: int | None, at_once: int) -> bool:
+    with wiring.database.read() as session:
+        found = _due(session, days, usual, at_once)
+    if not any(found):
+        return False
+    # While no row is held: a storage may take its time.
+    leaving = removal.announce(
+        wiring.storage,
+        {task_id: keys.task_key(name, task_id) for task_id, _, name in found[0]},
+        {upload_id: key for upload_id, _, key in found[1]},
+    )
     with wiring.database.write() as session:
-        before = repository.cutoff(session, days)
-        tasks = repository.due_tasks(session, days, usual, before, at_once)
-        uploads = repository.due_uploads(session, days, usual, before, at_once)
-        if not tasks and not uploads:
-            return False
+        due = _due(session, days, usual, at_once)  # again, and ours now
+        tasks = [row for row in due[0] if row[0] in leaving.tasks]
+        uploads = [row for row in due[1] if row[0] in leaving.uploads]
         repository.mark_deleted(session, [row[0] for row in tasks], [row[0] for row in uploads])
         _record(session, days, tasks, uploads)
-        leaving = removal.announce(
-            wiring.storage,
-            {task_id: keys.task_key(name, task_id) for task_id, _, name in tasks},
-            {upload_id: key for upload_id, _, key in uploads},
-        )
-    removal.finish(wiring.storage, leaving)
+    gone = replace(
+        leaving,
+        tasks={row[0]: leaving.tasks[row[0]] for row in tasks},
+        uploads={row[0]: leaving.uploads[row[0]] for row in uploads},
+    )
+    removal.finish(wiring.storage, gone, partial(content.unused, wiring))
     return at_once in (len(tasks), len(uploads))
+
+
+def _due(session: Session, days: int, usual: int | None, at_once: int) -> tuple[Rows, Rows]:
+    """Tasks and songs."""
+    before = repository.cutoff(session, days)
+    return (
+        repository.due_tasks(session, days, usual, before, at_once),
+        repository.due_uploads(session, days, usual, before, at_once),
+    )
 
 
 def _record(session: Session, days: int, tasks: Rows, uploads: Rows) -> None:

@@ -227,3 +227,12 @@ class HistoryRow(BaseModel):
     finished_at: datetime | None
     error_code: str | None
     stems: list[Stem]
+
+
+class LogEntry(BaseModel):
+    """One change of a task's state."""
+
+    seq: int = Field(description="1, 2, 3, … without gap; `Last-Event-ID` of the server-sent events")
+    status: TaskStatus = Field(description="In which it has been since then")
+    data: dict[str, Any] = Field(description="What belongs to it: attempt, reason, error_code, stems, …")
+    at: datetime

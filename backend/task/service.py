@@ -1,7 +1,8 @@
-"""Submitting, looking up, cancelling and repeating tasks."""
+"""Submitting, looking up and repeating tasks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from backend import storage as keys
 from backend.credit import service as credit
 from backend.db import after_commit
 from backend.idempotency import service as idempotency
 from backend.identity import new_id
 from backend.line import service as line
-from backend.models import Step, Task, Upload
+from backend.logs import about
+from backend.models import Event, Step, Task, Upload
 from backend.models.task import FINISHED
 from backend.problem import Problem
 from backend.task import lifecycle, repository
@@ -28,6 +29,8 @@ from backend.tenant.scope import Scope
 from backend.upload import service as uploads
 from backend.webhook import service as webhooks
 from backend.wiring import Wiring
+
+log = logging.getLogger(__name__)
 
 MOST_COUNTED = 10_000
 """To count takes the longer the more there are."""
@@ -172,6 +175,12 @@ def page(session: Session, scope: Scope, *, status: str | None, before: UUID | N
     return [ListedRecord(task, artifacts.get(task.id, ())) for task in tasks]
 
 
+def log_of(session: Session, scope: Scope, task_id: UUID, after: int, limit: int) -> list[Event]:
+    """Its changes of state from after event `after`, oldest first; raises TaskNotFound."""
+    get(session, scope, task_id)
+    return repository.events_after(session, scope.tenant_id, task_id, after, limit)
+
+
 def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Made:
     """A finished task's stem or receipt; raises TaskNotFound, TaskNotFinished, StemNotFound."""
     found = record(session, scope, task_id)
@@ -181,32 +190,6 @@ def artifact(session: Session, scope: Scope, task_id: UUID, name: str) -> Made:
         if candidate.name == name:
             return candidate
     raise StemNotFound
-
-
-def cancel(wiring: Wiring, scope: Scope, task_id: UUID) -> None:
-    """A queued task ends at once, a processing one as soon as its worker hears of it (about a second)."""
-    with wiring.database.write() as session:
-        task = get(session, scope, task_id, lock=True)
-        if task.status == "cancelled":
-            return
-        if task.status in FINISHED:
-            raise TaskFinished(f"The task is {task.status}: there is nothing to cancel.")
-        if task.status == "queued" and lifecycle.cancel(session, task.id, "queued", task.attempt):
-            # Attempts of a killed worker may have left files.
-            after_commit(session, lambda: wiring.storage.delete(keys.task_key(task.source_name, task.id)))
-            return
-        repository.ask_to_cancel(session, scope, task.id)
-
-
-def cancel_all(wiring: Wiring, session: Session, scope: Scope) -> int:
-    """End at once what somebody has under way; how many there were. A worker that holds one finds its lease gone."""
-    unfinished = repository.unfinished(session, scope)
-    for task in unfinished:
-        if task.status == "queued":
-            key = keys.task_key(task.source_name, task.id)
-            after_commit(session, partial(wiring.storage.delete, key))
-        lifecycle.cancel(session, task.id, task.status, task.attempt)
-    return len(unfinished)
 
 
 def retry(wiring: Wiring, scope: Scope, task_id: UUID) -> Task:
@@ -278,6 +261,7 @@ def _create(
         status="queued",
         last_event=1,
         retry_of=retry_of,
+        traceparent=wiring.tracing.traceparent(),
     )
     repository.add(session, task)
     repository.add(
@@ -294,4 +278,10 @@ def _create(
     )
     credit.hold(session, scope.tenant_id, scope.user_id, price, task.id)
     lifecycle.record_queued(session, task)
+    after_commit(session, partial(_log_ordered, task.id, model, task.seconds))
     return task
+
+
+def _log_ordered(task_id: UUID, model: str, seconds: float) -> None:
+    with about(task=str(task_id)):
+        log.info("task ordered: %.1f s with %s", seconds, model)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from backend.auth import link
+from backend.auth.link import Signer
 from backend.credit import service as credit
 from backend.task import service
 from backend.task.listed import Made
@@ -23,8 +23,9 @@ def task_view(wiring: Wiring, session: Session, record: TaskRecord, way_in: WayI
     """`way_in`: of who looks; its links are good as long as it is."""
     task = record.task
     position, eta = service.waiting(wiring, session, record)
-    stems = _stems(wiring, task.id, record.artifacts, way_in)
-    archive = link.sign(wiring.settings.auth, f"{PREFIX}/tasks/{task.id}/archive", way_in) if stems else None
+    links = Signer(wiring.settings.auth, way_in)
+    stems = _stems(wiring, task.id, record.artifacts, links)
+    archive = links.sign(f"{PREFIX}/tasks/{task.id}/archive") if stems else None
     return TaskView(
         task_id=task.id,
         status=task.status,
@@ -50,9 +51,14 @@ def task_view(wiring: Wiring, session: Session, record: TaskRecord, way_in: WayI
     )
 
 
-def history_row(wiring: Wiring, record: ListedRecord, way_in: WayIn) -> HistoryRow:
+def history_rows(wiring: Wiring, records: Sequence[ListedRecord], way_in: WayIn) -> list[HistoryRow]:
+    links = Signer(wiring.settings.auth, way_in)
+    return [_history_row(wiring, record, links) for record in records]
+
+
+def _history_row(wiring: Wiring, record: ListedRecord, links: Signer) -> HistoryRow:
     task = record.task
-    stems = _stems(wiring, task.id, record.artifacts, way_in)
+    stems = _stems(wiring, task.id, record.artifacts, links)
     paths = {stem.name: stem.path for stem in stems}
     return HistoryRow(
         task_id=task.id,
@@ -71,11 +77,11 @@ def history_row(wiring: Wiring, record: ListedRecord, way_in: WayIn) -> HistoryR
     )
 
 
-def _stems(wiring: Wiring, task_id: UUID, artifacts: Sequence[Made], way_in: WayIn) -> list[Stem]:
-    return [_stem(wiring, task_id, artifact, way_in) for artifact in artifacts if artifact.kind == "stem"]
+def _stems(wiring: Wiring, task_id: UUID, artifacts: Sequence[Made], links: Signer) -> list[Stem]:
+    return [_stem(wiring, task_id, artifact, links) for artifact in artifacts if artifact.kind == "stem"]
 
 
-def _stem(wiring: Wiring, task_id: UUID, artifact: Made, way_in: WayIn) -> Stem:
+def _stem(wiring: Wiring, task_id: UUID, artifact: Made, links: Signer) -> Stem:
     path = f"{PREFIX}/tasks/{task_id}/stems/{artifact.name}"
     return Stem(
         name=artifact.name,
@@ -83,5 +89,5 @@ def _stem(wiring: Wiring, task_id: UUID, artifact: Made, way_in: WayIn) -> Stem:
         media_type=artifact.media_type,
         size=artifact.size,
         sha256=artifact.sha256,
-        url=link.sign(wiring.settings.auth, path, way_in),
+        url=links.sign(path),
     )

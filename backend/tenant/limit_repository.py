@@ -66,10 +66,16 @@ def submitted_seconds(session: Session, tenant_id: UUID, since: datetime, slack:
 
 
 def stored_bytes(session: Session, tenant_id: UUID) -> int:
-    """Of songs and results that are kept. A song of the sample library is everybody's and counts for nobody."""
-    songs = select(func.coalesce(func.sum(Upload.size), 0)).where(
-        in_tenant(Upload, tenant_id), Upload.deleted_at.is_(None), Upload.sample.is_(False)
+    """Of songs and results that are kept. Songs of the same content share a file, which counts once. A song of the
+    sample library is everybody's and counts for nobody.
+    """
+    files = (
+        select(func.max(Upload.size).label("size"))
+        .where(in_tenant(Upload, tenant_id), Upload.deleted_at.is_(None), Upload.sample.is_(False))
+        .group_by(Upload.storage_key)
+        .subquery()
     )
+    songs = select(func.coalesce(func.sum(files.c.size), 0))
     results = (
         select(func.coalesce(func.sum(Artifact.size), 0))
         .join(Task, (Task.tenant_id == Artifact.tenant_id) & (Task.id == Artifact.task_id))

@@ -58,9 +58,12 @@ class StorageUsedUp(Problem):
     code = "storage_used_up"
     advice = "Delete songs and tasks that you don't need any more, or ask the operator of the service for more room."
 
-    def __init__(self, used: int, allowed: int, wanted: int) -> None:
+    def __init__(self, used: int, allowed: int, wanted: int, coming: int = 0) -> None:
+        more = f"; {coming / 1e6:.1f} MB may still come by links" if coming else ""
         needs = f", and this needs {wanted / 1e6:.1f} MB" if wanted else ""
-        super().__init__(f"Your tenant keeps {used / 1e6:.1f} MB of the {allowed / 1e6:.1f} MB that it may{needs}.")
+        super().__init__(
+            f"Your tenant keeps {used / 1e6:.1f} MB of the {allowed / 1e6:.1f} MB that it may{more}{needs}."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +166,10 @@ def use_audio(session: Session, admitted: Admitted, seconds: float) -> None:
         raise AudioMinutesUsedUp(spent, allowed, seconds, int(wait) + 1)
 
 
-def use_storage(session: Session, admitted: Admitted, size: int) -> None:
+def use_storage(session: Session, admitted: Admitted, size: int, coming: int = 0) -> None:
     """Bytes of a song that this transaction keeps; 0: is there any room left? Raises StorageUsedUp.
+
+    `coming`: so many may come before these.
 
     What tasks are about to write is known to nobody yet: by their results a tenant may get over its limit.
     """
@@ -172,8 +177,8 @@ def use_storage(session: Session, admitted: Admitted, size: int) -> None:
     if allowed is None:
         return
     kept = repository.stored_bytes(session, tenant_id)
-    if kept + size > allowed or (not size and kept >= allowed):
-        raise StorageUsedUp(kept, allowed, size)
+    if kept + coming + size > allowed or (not size and kept >= allowed):
+        raise StorageUsedUp(kept, allowed, size, coming)
 
 
 def _in_force(settings: Settings, row: TenantLimit | None) -> Limits:

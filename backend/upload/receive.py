@@ -6,18 +6,24 @@ import hashlib
 from pathlib import Path
 from typing import BinaryIO
 
-from anyio import move_on_after
+from anyio import fail_after, move_on_after
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
-from streaming_form_data import ParseFailedException, StreamingFormDataParser
-from streaming_form_data.parser import UnexpectedPartException
-from streaming_form_data.targets import BaseTarget
 
 from backend.problem import Problem
+from backend.threads import in_thread
+from backend.upload.form_data import (
+    BaseTarget,
+    ParseFailedException,
+    StreamingFormDataParser,
+    UnexpectedPartException,
+)
 from backend.upload.received import ReceivedFile, UploadTooLarge, too_large
 
 FIELD = "file"
-FLUSH_BYTES = 1 << 20
+FLUSH_BYTES = 1 << 18
+"""In memory, of each song that is arriving."""
+SILENCE_SECONDS = 60.0
+"""After which a sender that sends nothing makes room for others."""
 DRAIN_BYTES = 64 << 20
 DRAIN_SECONDS = 5.0
 MULTIPART_OVERHEAD = 16_384
@@ -29,6 +35,13 @@ class UploadMalformed(Problem):
     code = "upload_malformed"
     detail = f"The body must be multipart/form-data with one part named {FIELD!r} that has a file name."
     advice = "With curl: -F file=@song.mp3"
+
+
+class UploadStalled(Problem):
+    status = 408
+    code = "upload_stalled"
+    detail = f"Nothing more of the body came for {SILENCE_SECONDS:g} seconds."
+    advice = "Send it again, over a connection that holds."
 
 
 class _FileTarget(BaseTarget):
@@ -64,10 +77,10 @@ class _FileTarget(BaseTarget):
 
 
 async def receive_file(request: Request, path: Path, max_bytes: int) -> ReceivedFile:
-    """Write the one file of a multipart body to `path`; raises UploadTooLarge, UploadMalformed."""
+    """Write the one file of a multipart body to `path`; raises UploadTooLarge, UploadMalformed, UploadStalled."""
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > max_bytes + MULTIPART_OVERHEAD:
-        await _drain(request)
+        await drain(request)
         raise too_large(max_bytes)
     target = _FileTarget(path, max_bytes)
     try:
@@ -79,7 +92,7 @@ async def receive_file(request: Request, path: Path, max_bytes: int) -> Received
     except (ParseFailedException, ValueError) as error:  # the latter: headers that are no UTF-8, or have line breaks
         raise UploadMalformed from error
     except UploadTooLarge:
-        await _drain(request)
+        await drain(request)
         raise
     finally:
         target.close()
@@ -89,20 +102,28 @@ async def receive_file(request: Request, path: Path, max_bytes: int) -> Received
 
 
 async def _feed(request: Request, parser: StreamingFormDataParser, target: _FileTarget) -> None:
-    """In pieces of about a megabyte, each parsed and written in a thread: the event loop does no file I/O."""
+    """In pieces, each parsed and written in a thread: the event loop does no file I/O."""
     pieces: list[bytes] = []
     size = total = 0
 
     async def flush() -> None:
         nonlocal pieces, size, total
         total += size
-        await run_in_threadpool(parser.data_received, b"".join(pieces))
+        await in_thread(parser.data_received, b"".join(pieces))
         pieces, size = [], 0
         # The parser keeps headers in memory until they end; an honest body is its file and little more.
         if total - target.size > MULTIPART_OVERHEAD:
             raise UploadMalformed("The body has far more around its file than a form needs.")
 
-    async for piece in request.stream():
+    stream = aiter(request.stream())
+    while True:
+        try:
+            with fail_after(SILENCE_SECONDS):
+                piece = await anext(stream, None)
+        except TimeoutError:
+            raise UploadStalled from None
+        if piece is None:
+            break
         pieces.append(piece)
         size += len(piece)
         if size >= FLUSH_BYTES:
@@ -111,7 +132,7 @@ async def _feed(request: Request, parser: StreamingFormDataParser, target: _File
         await flush()
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
     """Read on for a while: a client that is still sending would see a broken pipe instead of our answer."""
     left = DRAIN_BYTES
     with move_on_after(DRAIN_SECONDS):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,12 +22,12 @@ from backend.settings import Settings
 from backend.tenant import limits
 from backend.tenant import service as tenants
 from backend.tenant.scope import Scope
-from backend.upload import repository
+from backend.upload import content, repository
 from backend.upload.received import ReceivedFile
 from backend.wiring import Wiring
 from engine.audio import AudioInfo
 from engine.audio_io import DecodeLimits, probe
-from engine.errors import AudioEmpty
+from engine.errors import AudioEmpty, DecoderCrashed
 from engine.receipt import is_truncated
 
 LONGEST_FILENAME = 255
@@ -66,32 +67,31 @@ def decode_limits(settings: Settings, seconds: float | None = None) -> DecodeLim
 def store(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile) -> Upload:
     """Probe a received file, move it to its place, then write its row: a row never lacks its file.
 
-    Raises FilenameInvalid, StorageUsedUp and the engine's AudioUndecodable, AudioEmpty, AudioTooLong, AudioHostile.
+    Raises FilenameInvalid, StorageUsedUp, StorageAway and the engine's AudioUndecodable, AudioEmpty, AudioTooLong,
+    AudioHostile.
     """
-    check_filename(received.filename)
-    if received.size == 0:
-        raise AudioEmpty("The file is empty: it has 0 bytes.")
-    require_room(wiring, scope, received.size)
-    upload_id = new_id()
-    key = keys.upload_key(scope.tenant_id, upload_id)
-    upload = _row(wiring, scope, file, received, id=upload_id, storage_key=key)
-    wiring.storage.adopt(file, key)
-    try:
-        with wiring.database.write() as session:
-            limits.use_storage(session, limits.admit(session, wiring.settings, scope), received.size)
-            repository.add(session, upload)
-    except BaseException:
-        wiring.storage.delete(key)
-        raise
+    upload = probed(wiring, scope, new_id(), file, received)
+    content.keep(wiring, scope, upload, partial(wiring.storage.adopt, file))
     return upload
 
 
-def require_room(wiring: Wiring, scope: Scope, size: int = 0) -> None:
-    """Before anything is done with a song of this size; when it is kept it is counted for good. Raises
-    StorageUsedUp.
+def probed(wiring: Wiring, scope: Scope, upload_id: UUID, file: Path, received: ReceivedFile) -> Upload:
+    """Its row, for `content.keep`. Raises what `store` does."""
+    check_filename(received.filename)
+    if received.size == 0:
+        raise AudioEmpty("The file is empty: it has 0 bytes.")
+    if not content.is_kept(wiring, scope, received.sha256, received.size):
+        require_room(wiring, scope, received.size)
+    key = keys.upload_key(scope.tenant_id, upload_id)
+    return _row(wiring, scope, file, received, id=upload_id, storage_key=key)
+
+
+def require_room(wiring: Wiring, scope: Scope, size: int = 0, coming: int = 0) -> None:
+    """Before anything is done with a song of this size; when it is kept it is counted for good. `coming` are bytes
+    that others may bring first. Raises StorageUsedUp.
     """
     with wiring.database.read() as session:
-        limits.use_storage(session, limits.look(session, wiring.settings, scope.tenant_id), size)
+        limits.use_storage(session, limits.look(session, wiring.settings, scope.tenant_id), size, coming)
 
 
 def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
@@ -104,6 +104,11 @@ def find_named(wiring: Wiring, scope: Scope, filename: str) -> Upload:
         own = repository.newest_named(session, scope, filename, sample=False)
         found = own or repository.newest_named(session, scope, filename, sample=True)
     return found or _take_sample(wiring, scope, filename)
+
+
+def find(wiring: Wiring, scope: Scope, upload_id: UUID) -> Upload | None:
+    with wiring.database.read() as session:
+        return repository.get(session, scope, upload_id)
 
 
 def get(session: Session, scope: Scope, upload_id: UUID) -> Upload:
@@ -143,7 +148,7 @@ def delete(wiring: Wiring, scope: Scope, upload_id: UUID, keeper: Actor | None) 
             raise UploadInUse
         repository.mark_deleted(session, owner, upload_id)
     if not upload.sample:
-        wiring.storage.delete(upload.storage_key)
+        content.remove_files(wiring, [upload.storage_key])
 
 
 def audio_info(upload: Upload) -> AudioInfo:
@@ -207,7 +212,7 @@ def _take_sample(wiring: Wiring, scope: Scope, filename: str) -> Upload:
 def _row(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, **more: Any) -> Upload:
     """The row of a file, with what probing it finds."""
     assert scope.user_id is not None
-    info = probe(file, decode_limits(wiring.settings))
+    info = _probed(file, decode_limits(wiring.settings))
     return Upload(
         tenant_id=scope.tenant_id,
         user_id=scope.user_id,
@@ -222,3 +227,10 @@ def _row(wiring: Wiring, scope: Scope, file: Path, received: ReceivedFile, **mor
         declared_seconds=info.declared_seconds,
         **more,
     )
+
+
+def _probed(file: Path, limits: DecodeLimits) -> AudioInfo:
+    try:
+        return probe(file, limits)
+    except DecoderCrashed:  # it may have been ended from outside; a file that does it does it again
+        return probe(file, limits)

@@ -20,9 +20,10 @@ def finish(database: Database, task_ids: Sequence[str]) -> None:
     with database.write() as session:
         for step in session.scalars(select(Step).where(Step.task_id.in_(ids))):
             session.add_all(_stem(step, name) for name in ("vocals", "accompaniment"))
-        session.execute(
-            update(Task).where(Task.id.in_(ids)).values(status="completed", progress=1.0, finished_at=database_now())
-        )
+        claimed: dict[str, Any] = {"status": "processing", "attempt": Task.attempt + 1, "lease_until": database_now()}
+        done = {"status": "completed", "progress": 1.0, "lease_until": None, "finished_at": database_now()}
+        for values in (claimed, done):  # the database lets a task take no other way
+            session.execute(update(Task).where(Task.id.in_(ids)).values(last_event=Task.last_event + 1, **values))
 
 
 def made_id(number: int) -> UUID:
@@ -31,7 +32,7 @@ def made_id(number: int) -> UUID:
 
 
 class Bulk:
-    """Foreign keys are not looked at: that would take longer than the rows."""
+    """Foreign keys and triggers are not looked at: that would take longer than the rows, which are in any state."""
 
     def __init__(self, database: Database) -> None:
         self._sqlite = database.is_sqlite
@@ -41,9 +42,17 @@ class Bulk:
         self._connection: Connection = self._engine.connect()
         quick = "PRAGMA synchronous = OFF" if self._sqlite else "SET session_replication_role = replica"
         self._connection.exec_driver_sql(quick)
+        self._triggers: list[str] = []
+        if self._sqlite:
+            look = "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name IN ('task', 'event')"
+            for name, statement in self._connection.exec_driver_sql(look).all():
+                self._connection.exec_driver_sql(f"DROP TRIGGER {name}")
+                self._triggers.append(statement)
         return self
 
     def __exit__(self, *_: object) -> None:
+        for statement in self._triggers:
+            self._connection.exec_driver_sql(statement)
         self._connection.commit()
         if not self._sqlite:  # a while after so much was written the server does so by itself
             self._connection.execution_options(isolation_level="AUTOCOMMIT").exec_driver_sql("VACUUM ANALYZE")

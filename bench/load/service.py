@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,7 +26,12 @@ from backend.settings import ROOT, Settings
 from bench.load.client import Call
 from tests.servers import free_port
 
-FREELY = "1000000 per second"
+FREELY = {
+    "credit__signup_grant": str(10**12),
+    "auth__lock_after": "1000000",
+    **{f"limit__{each}": "1000000 per second" for each in ("address", "user", "key", "tenant", "separate", "login")},
+}
+"""What one caller needs who asks as much as many would."""
 POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 REDIS = "redis://127.0.0.1:6379/12"
 READY_SECONDS = 60
@@ -33,7 +40,7 @@ READY_SECONDS = 60
 class Api:
     """Embedded (SQLite, counts in memory, one process), or with PostgreSQL, Redis and two processes."""
 
-    def __init__(self, *, embedded: bool) -> None:
+    def __init__(self, *, embedded: bool, changes: Mapping[str, str] = FREELY) -> None:
         self.embedded = embedded
         self.title = "embedded" if embedded else "PostgreSQL + Redis"
         self._folder = tempfile.TemporaryDirectory(prefix="vr-load-")
@@ -43,11 +50,9 @@ class Api:
             "data_dir": self._folder.name,
             "server__port": str(free_port()),
             "log_level": "WARNING",
-            "credit__signup_grant": str(10**12),
-            "auth__lock_after": "1000000",
             "webhook__insecure": "true",
             "webhook__allowed_networks": "127.0.0.0/8",
-            **{f"limit__{each}": FREELY for each in ("address", "user", "key", "tenant", "separate", "login")},
+            **changes,
         }
         if not embedded:
             base = self._server.rsplit("/", 1)[0].replace("postgresql://", "postgresql+psycopg://")
@@ -68,8 +73,7 @@ class Api:
             self._administer(sql.SQL("CREATE DATABASE {}"))
         try:
             subprocess.run([sys.executable, "-m", "cli", "prepare"], cwd=ROOT, env=self._environment, check=True)
-            command = [sys.executable, "-m", "cli", "api"]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._environment, start_new_session=True)
+            self._process = self._start("api")
             self._wait()
         except BaseException:
             self.__exit__(None, None, None)
@@ -81,12 +85,18 @@ class Api:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if hasattr(self, "client"):
+            self.client.close()
         if hasattr(self, "_process"):
             self._process.send_signal(signal.SIGTERM)
             self._process.wait(60)
         if self._database:
             self._administer(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)"))
         self._folder.cleanup()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def settings(self) -> Settings:
@@ -125,11 +135,24 @@ class Api:
             return Call(f"/api/v1{path}", headers=sent)
         return Call(f"/api/v1{path}", "POST", sent, json.dumps(body).encode())
 
+    def _start(self, name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "cli", name]
+        with self._log(name).open("ab") as log:  # letters are printed, too
+            return subprocess.Popen(
+                command, cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _log(self, name: str) -> Path:
+        return Path(self._folder.name) / f"{name}.log"
+
+    def _ended(self, name: str) -> RuntimeError:
+        return RuntimeError(f"The {name} ended at once:\n{self._log(name).read_text(errors='replace')[-2000:]}")
+
     def _wait(self) -> None:
         give_up = time.monotonic() + READY_SECONDS
         while time.monotonic() < give_up:
             if self._process.poll() is not None:
-                raise RuntimeError("The API ended at once.")
+                raise self._ended("api")
             with suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200:
                     return

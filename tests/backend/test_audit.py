@@ -18,7 +18,7 @@ from backend.models import AuditEntry
 from tests.operators import operator, user_id
 from tests.servers import on_both
 from tests.service import InProcess, Person
-from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_addresses_are_forgotten_in_time(service: InProcess, demo: Person, stran
             session.add(row)
             session.flush()
         audit.record(session, SERVICE, "now", tenant_id=tenant_id)
-    Sweep(service.wiring, "worker@here").run(idle=0)
+    Tidy(service.wiring).run()
 
     def addresses() -> dict[str, str | None]:
         with service.wiring.database.read() as session:

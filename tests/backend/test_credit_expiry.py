@@ -19,7 +19,7 @@ from tests.colleagues import colleague, give, id_of
 from tests.ledger import submit, write_people, write_song
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
-from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 pytestmark = on_both
 
@@ -177,7 +177,7 @@ def test_welcome_credits_may_expire(make_service: MakeService, waits: bool) -> N
 def test_the_workers_sweep_takes_them(service: InProcess, demo: Person) -> None:
     present(service, demo, 500, SOON)
     days_pass(service, SOON)
-    Sweep(service.wiring, "somebody").run(0)
+    Tidy(service.wiring).run()
     assert demo.money() == (10, 0)
 
 

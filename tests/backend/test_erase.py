@@ -289,7 +289,7 @@ def test_what_a_late_worker_puts_down_goes_too(choir: Choir) -> None:
     claim = lifecycle.claim(service.wiring.database, "somebody", 3000)
     assert claim is not None
     choir.erase()
-    late = service.wiring.storage.path(f"output/Otilies_Geheimnis/{claim.task_id}/1/vocals.wav")
+    late = service.path(f"output/Otilies_Geheimnis/{claim.task_id}/1/vocals.wav")
     late.parent.mkdir(parents=True)
     late.write_bytes(b"RIFF")
     retention.go_on(service.wiring)

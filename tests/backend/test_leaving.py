@@ -44,7 +44,7 @@ def test_what_ends_with_a_membership_and_what_stays(
     assert answer.json() == {"user_id": them, "cancelled_tasks": 2, "credits": 4, "credits_to": id_of(demo)}
     assert (demo.money(), logins(service, demo)) == ((9, 0), 1)
     assert {service.row(each).status for each in (running, waiting)} == {"cancelled"}
-    assert lifecycle.renew(service.wiring.database, claim, 60, 0.5, "separate") is None, "the worker is told"
+    assert lifecycle.renew(service.wiring.database, claim, 60, 0.5, "separate") is False, "the worker is told"
     assert not lifecycle.complete(service.wiring.database, claim, {}, [])
 
     for path in ("/me", f"/tasks/{finished}"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 import socket
+import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -18,6 +21,7 @@ import pytest
 
 from backend.auth import letters
 from backend.redaction import RedactingFormatter, redact
+from backend.settings import Settings
 from backend.user import service as users
 from cli.logs import configure
 from migrations.prepare import prepare
@@ -25,6 +29,7 @@ from tests.mail_server import MailServer, token_in
 from tests.processes import Process, environment, wait_until
 from tests.servers import empty_settings
 from tests.service import InProcess, MakeService
+from tests.traces import collecting
 
 DEMO_PASSWORD = "password123"
 
@@ -109,6 +114,22 @@ class Walk:
             raw.recv(1000)
 
 
+def formatter(log_format: Literal["text", "json"]) -> logging.Formatter:
+    """As each process of ours has it."""
+    root = logging.getLogger()
+    handlers, level, hooks = root.handlers[:], root.level, (sys.excepthook, threading.excepthook)
+    try:
+        configure(Settings(_env_file=None, log_format=log_format))
+        found = root.handlers[0].formatter
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.excepthook, threading.excepthook = hooks
+        logging.captureWarnings(False)
+        logging.getLogger("multiprocessing").handlers = []
+    return found  # type: ignore[return-value]
+
+
 def assert_clean(text: str, secrets: list[str]) -> None:
     assert len(secrets) > 8
     for secret in secrets:
@@ -170,28 +191,47 @@ def test_what_libraries_write_is_struck_out(
     assert "$argon2" not in written.getvalue()
 
 
-def test_a_secret_in_an_exception_is_struck_out(service: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_secret_in_an_exception_is_struck_out(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch, log_format: Literal["text", "json"]
+) -> None:
     demo = service.login()
     secrets = [demo.token, demo.refresh_token, "vrk_0123456789ab_" + "Z" * 43, "whsec_" + "A" * 32, DEMO_PASSWORD]
 
     def broken(*_: object) -> None:
         raise RuntimeError(
             f"Bearer {secrets[0]} {secrets[1]} {secrets[2]} {secrets[3]} password={secrets[4]} "
-            f"postgresql://vocal:{secrets[4]}@db/x {{'password': '{secrets[4]}'}}"
+            f"postgresql://vocal:{secrets[4]}@db/x {{'password': '{secrets[4]}'}} {{\"password\": \"{secrets[4]}\"}}"
         )
 
     monkeypatch.setattr("backend.credit.service.balance", broken)
-    with everything_logged(service, RedactingFormatter("%(message)s")) as written:
+    with everything_logged(service, formatter(log_format)) as written:
         assert demo.get("/me").status_code == 500
     assert "Traceback" in written.getvalue() and "RuntimeError" in written.getvalue()
     for secret in secrets:
         assert secret not in written.getvalue()
 
 
-def test_the_api_s_own_log(tmp_path: Path, mail_server: MailServer) -> None:
-    """The process as it runs, asked for every detail."""
+def test_json_lines_hold_no_secret_in_what_they_say_besides(capsys: pytest.CaptureFixture[str]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter("json"))
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s", ('{"token": "abc\\"def"}\n{"level": "x"}',), None)
+    record.password, record.body = "hunter2-hunter2", {"refresh_token": ["hunter3-hunter3"], "url": "x?ticket=hunter4"}
+    handler.handle(record)
+    [line] = capsys.readouterr().err.splitlines()
+    told = json.loads(line)
+    assert "hunter" not in line and "abc" not in line
+    assert (told["level"], told["password"], told["body"]["url"]) == ("INFO", "[redacted]", "x?ticket=[redacted]")
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_the_api_s_own_log(tmp_path: Path, mail_server: MailServer, log_format: str) -> None:
+    """The process as it runs, asked for every detail, and with its traces."""
     mail = {f"VR_MAIL__{name.upper()}": str(value) for name, value in mail_server.settings.items()}
-    env = environment(tmp_path / "data", VR_LOG_LEVEL="DEBUG", **mail)
+    stack = ExitStack()
+    collector = stack.enter_context(collecting())
+    seen = {"VR_LOG_LEVEL": "DEBUG", "VR_LOG_FORMAT": log_format, "VR_OBSERVE__ACCESS_LOG": "true"}
+    env = environment(tmp_path / "data", VR_OBSERVE__TRACES_URL=collector.url, **seen, **mail)
     prepare(empty_settings(tmp_path / "data", f"sqlite:///{tmp_path / 'data' / 'vocal_remover.db'}"))
     api = Process(["api"], env, tmp_path / "api.log")
     try:
@@ -205,8 +245,12 @@ def test_the_api_s_own_log(tmp_path: Path, mail_server: MailServer) -> None:
             client.get(
                 "/api/v1/tasks/x/archive", params={"owner": "a.b", "expires": 1, "signature": walk.keep("0" * 64)}
             )
+            wait_until(lambda: "/api/v1/tasks/{task_id}/archive" in {span.name for span in collector.spans})
     finally:
         api.kill()
+        stack.close()
+    assert_clean(collector.raw.decode("latin-1"), walk.secrets)
+    assert "GET /api/v1/me 200 in" in api.text()
     assert "DEBUG" in api.text() or "INFO" in api.text()
     assert_clean(api.text(), walk.secrets)
 
@@ -216,19 +260,6 @@ def _answers(client: httpx.Client) -> bool:
         return client.get("/healthz").is_success
     except httpx.TransportError:
         return False
-
-
-def test_every_process_s_log_is_guarded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    root = logging.getLogger()
-    before, level = root.handlers[:], root.level
-    try:
-        configure(empty_settings(tmp_path, "sqlite://"))
-        logging.getLogger("uvicorn.error").info('%s - "GET %s" %d', "1.2.3.4", "/events?ticket=abcdef&x=1", 200)
-    finally:
-        root.handlers[:] = before
-        root.setLevel(level)
-    line = capsys.readouterr().err
-    assert "/events?ticket=[redacted]&x=1" in line and "abcdef" not in line
 
 
 @pytest.mark.parametrize(

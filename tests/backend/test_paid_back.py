@@ -16,7 +16,7 @@ from tests.operators import operator
 from tests.payments import PAYMENT, message, order, send, signed, teller
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
-from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 pytestmark = on_both
 
@@ -141,11 +141,11 @@ def test_what_is_missing_is_shown_and_taken_later(
 
     assert missing() == (3, 3, 3, 3)
     demo.post(f"/tasks/{tasks[0]}/cancel")
-    Sweep(service.wiring, "somebody").run(0)
+    Tidy(service.wiring).run()
     assert (missing(), demo.money()) == ((2, 2, 2, 2), (0, 2))
     grant = {"credits": 2.5, "reason": "paid by letter"}
     assert chief.post(f"/admin/users/{id_of(demo)}/grants", grant).status_code == 204
-    Sweep(service.wiring, "somebody").run(0)
+    Tidy(service.wiring).run()
     assert (missing(), demo.money()) == ((0, 0, 0, 0), (0.5, 2))
     assert stranger.money() == (10, 0)
     collected = acts(service, demo.get("/me").json()["tenant_id"], "purchase.collected")

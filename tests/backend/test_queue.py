@@ -26,6 +26,7 @@ from backend.tenant.scope import Scope
 from cli.people import app as people
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
+from tests.walking import walk
 
 PLANS = {"standard": 1, "priority": 3, "double": 2}
 
@@ -152,8 +153,7 @@ def test_places_are_told_in_the_order_of_claims(service: InProcess, tenants: Ten
         with service.wiring.database.write() as session:
             for task_id in served:
                 when = start + timedelta(seconds=chance.random() * 3600)
-                values = {"status": "failed", "claimed_at": when, "finished_at": when}
-                session.execute(update(Task).where(Task.id == task_id).values(values))
+                walk(session, task_id, "failed", claimed_at=when, finished_at=when)
     ids = [task for name in names for task in tenants.order(name, chance.randint(1, 9))]
     chance.shuffle(names)
     ids += [task for name in names for task in tenants.order(name, chance.randint(0, 5))]
@@ -202,7 +202,7 @@ def test_the_time_left_comes_from_what_the_model_took(make_service: MakeService,
     assert forecast("never run") == (1, 30 / 3 / 2 + 60 / 3)
     running = take(service)
     assert running is not None and tenants.name(running) == many
-    assert lifecycle.renew(database, running, 3000, 0.5, "separating") is False
+    assert lifecycle.renew(database, running, 3000, 0.5, "separating") is True
     assert forecast("lite") == (0, 30 * 0.5 / 10 / 2 + 60 / 10)
 
 

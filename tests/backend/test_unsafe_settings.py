@@ -26,6 +26,10 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "letters with http links": ({"mail": {"link_base": "http://app.example.com"}}, "VR_MAIL__LINK_BASE is http"),
     "paying over http": ({"payment": {"checkout_url": "http://pay.example.com"}}, "VR_PAYMENT__CHECKOUT_URL is http"),
+    "links to songs over http": (
+        {"storage": {"url": "s3://songs", "endpoint": "http://s3.example.com"}},
+        "VR_STORAGE__LINKS are http",
+    ),
     "every origin": ({"web": {"allowed_origins": "*"}}, f"{WEB} is \\*"),
     "every origin and another": ({"web": {"allowed_origins": "https://a.example.com,*"}}, f"{WEB} is \\*"),
     "an http origin": ({"web": {"allowed_origins": "http://a.example.com"}}, f"{WEB} names an http origin"),

@@ -15,6 +15,7 @@ from backend.usage import service as usage
 from tests.colleagues import colleague, give, id_of, told
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
+from tests.walking import walk
 
 
 def rows(person: Person, path: str = "/tenant/usage", **params: str) -> list[dict[str, Any]]:
@@ -74,8 +75,10 @@ def test_days_are_utc_and_both_ends_are_part_of_it(service: InProcess, demo: Per
             # Their hosts' clock is half an hour ahead of the database's.
             task = Task(id=first_id(moment + timedelta(minutes=30)), tenant_id=scope.tenant_id, user_id=scope.user_id)
             task.upload_id, task.source_name, task.seconds, task.price = UUID(song), "song.mp3", 60.0, 1000
-            task.status, task.finished_at, task.created_at = "failed", moment, moment
+            task.created_at = moment
             session.add(task)
+            session.flush()
+            walk(session, task.id, "failed", finished_at=moment)
 
     def days(first: str, last: str) -> list[tuple[str, int]]:
         found = demo.get("/tenant/usage", params={"from": first, "to": last}).json()

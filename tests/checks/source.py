@@ -22,7 +22,7 @@ WRITES_SQL = re.compile(r"backend/\w+/(\w+_)?repository\.py|migrations/.*")
 MODEL = re.compile(r"backend/models/\w+\.py")
 """Models write conditions of indexes, as text."""
 
-OPENS_DATABASE = re.compile(r"backend/(db|clock|health|built_once|tenant/scope)\.py")
+OPENS_DATABASE = re.compile(r"backend/(db|clock|health|built_once|tenant/scope|backup/database)\.py")
 EVERYBODYS = {"sqlalchemy.make_url", "sqlalchemy.orm.Session"}
 """What may be imported from SQLAlchemy anywhere, beside its exceptions: nothing that a statement is made of."""
 

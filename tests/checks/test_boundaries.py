@@ -88,6 +88,12 @@ def test_the_api_loads_no_runtime() -> None:
     assert loaded("import backend.app", RUNTIMES) == ""
 
 
+def test_what_only_some_settings_need_is_loaded_when_they_say_so() -> None:
+    optional = {"boto3", "botocore", "opentelemetry.sdk", "celery"}
+    assert loaded("import backend.app", optional) == ""
+    assert loaded("import workers.app", optional - {"celery"}) == ""
+
+
 def test_a_runtime_that_the_api_loads_is_seen(copy: Path) -> None:
     """Through the engine, where the contract on imports does not look."""
     seed(copy, "engine/catalog.py", "import onnxruntime")

@@ -47,6 +47,26 @@ def test_two_processes_serve_and_count_together(api: tuple[Process, str]) -> Non
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
+def test_each_shows_what_all_have_answered(api: tuple[Process, str]) -> None:
+    process, url = api
+    wait_until(lambda: process.text().count("Application startup complete") == 2)
+
+    def counted(name: str) -> float:
+        text = httpx.get(f"{url}/metrics", trust_env=False).text
+        [line] = [line for line in text.splitlines() if line.startswith(name)]
+        return float(line.rpartition(" ")[2])
+
+    for _ in range(10):  # each on a connection of its own, which either of the two may take
+        assert httpx.get(f"{url}/api/v1/models", trust_env=False).status_code == 401
+    answered = 'vr_http_request_seconds_count{method="GET",route="/api/v1/models",status="401"}'
+    assert {counted(answered) for _ in range(10)} == {10}
+    killed = psutil.Process(process.pid).children(recursive=True)[-1]
+    killed.kill()
+    wait_until(lambda: process.text().count("Application startup complete") == 3)
+    assert {counted(answered) for _ in range(10)} == {10}
+    assert counted("vr_http_in_flight") == 1  # this one
+
+
 def test_they_end_when_the_one_that_started_them_is_killed(api: tuple[Process, str]) -> None:
     process, url = api
     wait_until(lambda: serving(url))

@@ -28,6 +28,8 @@ class FaultyWay:
     upstream: str
     url: str = ""
     asked: list[Asked] = field(default_factory=list)
+    keeps_host: bool = False
+    """For services that check what their address was called: signatures of S3 hold it."""
     closing: threading.Event = field(default_factory=threading.Event)
     _faults: list[tuple[re.Pattern[str], list[Fault]]] = field(default_factory=list)
 
@@ -57,15 +59,17 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(BrokenPipeError, ConnectionResetError):
             (way.fault(f"{self.command} {self.path}") or relay)(self)
 
-    do_GET = do_POST = do_DELETE = handle_request
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = handle_request
 
     def log_message(self, *_: Any) -> None:
         pass
 
     @contextmanager
-    def forwarded(self) -> Iterator[httpx.Response]:
-        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+    def forwarded(self, spoil: Callable[[bytes], bytes] = lambda body: body) -> Iterator[httpx.Response]:
+        body = spoil(self.rfile.read(int(self.headers.get("content-length", 0))))
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+        if self.way.keeps_host:
+            headers["Host"] = self.headers["host"]
         with (
             httpx.Client(base_url=self.way.upstream, timeout=60, trust_env=False) as client,
             client.stream(self.command, self.path, headers=headers, content=body) as answer,
@@ -93,6 +97,13 @@ def relay(handler: _Handler, spoil: Callable[[bytes], bytes] = lambda piece: pie
 def spoil(handler: _Handler) -> None:
     """Every byte arrives, and is another."""
     relay(handler, lambda piece: bytes(byte ^ 1 for byte in piece))
+
+
+def spoil_request(handler: _Handler) -> None:
+    """One bit of what is sent is another when it arrives."""
+    with handler.forwarded(lambda body: body[:-1] + bytes([body[-1] ^ 1])) as answer:
+        handler.begin(answer)
+        handler.wfile.write(answer.read())
 
 
 def lose_answer(handler: _Handler) -> None:
@@ -162,8 +173,8 @@ def mute(handler: _Handler) -> None:
 
 
 @contextmanager
-def faulty_way(upstream: str) -> Iterator[FaultyWay]:
-    way = FaultyWay(upstream)
+def faulty_way(upstream: str, *, keeps_host: bool = False) -> Iterator[FaultyWay]:
+    way = FaultyWay(upstream, keeps_host=keeps_host)
     handler = type("Handler", (_Handler,), {"way": way})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True

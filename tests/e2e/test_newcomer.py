@@ -139,7 +139,7 @@ def test_a_broker_that_lost_everything(cluster: Cluster, warmup: Path) -> None:
     task_id = person.submit(person.upload(warmup))
     if "VR_QUEUE__URL" in cluster.env:
         with redis.Redis.from_url(cluster.env["VR_QUEUE__URL"]) as broker:
-            assert broker.llen("separate") > 0
+            assert broker.llen("vocal_remover") > 0
             broker.flushdb()
     else:
         messages = cluster.data_dir / "queue" / "messages"

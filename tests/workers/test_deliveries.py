@@ -27,7 +27,7 @@ from tests.receiver import Receiver, Reply, receiver
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 from tests.webhooks import QUICK, Hook, delivering, read
-from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_old_deliveries_are_forgotten(service: InProcess, demo: Person, server: 
     with service.wiring.database.write() as session:
         age = database_now(-service.settings.webhook.keep_days * 86_400 - 60)
         session.execute(update(WebhookDelivery).where(WebhookDelivery.id == UUID(old)).values(created_at=age))
-    Sweep(service.wiring, "worker").run(idle=0)
+    Tidy(service.wiring).run()
     assert [row["id"] for row in demo.get(f"{hook.path}/deliveries").json()] == [new]
     with service.wiring.database.read() as session:
         assert list(session.scalars(select(WebhookAttempt.delivery_id))) == [UUID(new)]

@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -17,13 +18,15 @@ from backend.audit.service import COMMAND
 from backend.clock import utc_now
 from backend.identity import first_id
 from backend.models import AuditEntry, Task, Tenant, Upload
-from backend.storage import LocalStorage, upload_key
+from backend.models.task import TaskStatus
+from backend.storage import upload_key
 from backend.task import retention
 from backend.tenant import limits, suspension
 from backend.tenant.limits import Limits
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
-from workers.sweep import Sweep
+from tests.walking import walk
+from workers.tidy import Tidy
 
 pytestmark = on_both
 DAY = 86_400.0
@@ -40,17 +43,15 @@ class Past:
     def upload(self, days: float) -> str:
         upload_id, old = UUID(self._person.upload(self._song)), self._old(days)
         key = upload_key(self._scope.tenant_id, old)
-        storage = self._service.wiring.storage
-        storage.adopt(storage.path(upload_key(self._scope.tenant_id, upload_id)), key)
+        self._service.wiring.storage.adopt(self._service.path(upload_key(self._scope.tenant_id, upload_id)), key)
         with self._service.wiring.database.write() as session:
             values = {"id": old, "storage_key": key, "created_at": utc_now() - timedelta(days=days)}
             session.execute(update(Upload).where(Upload.id == upload_id).values(values))
         return str(old)
 
-    def task(self, upload_id: str, days: float, status: str = "completed") -> str:
+    def task(self, upload_id: str, days: float, status: TaskStatus = "completed") -> str:
         """With a file in its place."""
         task_id, at = self._old(days), utc_now() - timedelta(days=days)
-        values = {"finished_at": None if status == "queued" else at, "created_at": at, "status": status}
         with self._service.wiring.database.write() as session:
             session.add(
                 Task(
@@ -61,10 +62,12 @@ class Past:
                     seconds=10,
                     upload_id=UUID(upload_id),
                     source_name="song.mp3",
-                    **values,
+                    created_at=at,
                 )
             )
-        stem = self._service.wiring.storage.path(f"output/song/{task_id}/1/vocals.wav")
+            session.flush()
+            walk(session, task_id, status, finished_at=at)
+        stem = self._service.path(f"output/song/{task_id}/1/vocals.wav")
         stem.parent.mkdir(parents=True)
         stem.write_bytes(b"RIFF")
         return str(task_id)
@@ -113,7 +116,7 @@ def test_the_shorter_time_counts_and_unfinished_tasks_stay(make_service: MakeSer
     waits, late = past.task(needed, 9, "queued"), past.task(young, 6)
     theirs, ancient = foreign.upload(8), foreign.upload(31)
     assert filed(service) == kept(service)
-    Sweep(service.wiring, "one").run(idle=0)
+    Tidy(service.wiring).run()
     assert kept(service) == filed(service) == {needed, young, waits, late, theirs}
     assert {done, failed, old, ancient}.isdisjoint(kept(service))
     assert applied(service) == [
@@ -164,7 +167,7 @@ def test_what_a_dying_process_left_is_swept(
     class Died(BaseException):
         pass
 
-    def die(storage: LocalStorage, leaving: removal.Leaving) -> bool:
+    def die(*_: Any) -> bool:
         raise Died
 
     with monkeypatch.context() as dying:
@@ -174,12 +177,12 @@ def test_what_a_dying_process_left_is_swept(
     stays = past.upload(1)
     key = upload_key(service.scope(demo).tenant_id, UUID(stays))
     removal.announce(service.wiring.storage, {}, {UUID(stays): key})
-    song = service.wiring.storage.path(key)
+    song = service.path(key)
     assert gone in filed(service) and gone not in kept(service)
-    Sweep(service.wiring, "another").run(idle=0)
+    Tidy(service.wiring).run()
     assert gone not in filed(service)
     assert kept(service) == {stays} and song.is_file() and len(service.files("leaving")) == 1
     (listed,) = service.settings.data_dir.glob("leaving/*.json")
     os.utime(listed, times=(time.time() - 2 * DAY,) * 2)
-    Sweep(service.wiring, "a third").run(idle=0)
+    Tidy(service.wiring).run()
     assert song.is_file() and service.files("leaving") == []

@@ -21,6 +21,7 @@ NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 HOPELESS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
 """Our own fault: the same again the next time."""
 PASSING = (502, 503, 504)
+LINKS = (302, 307)
 NOTHING_DONE = (429, 503)
 """With a Retry-After: the service says that it has not even begun."""
 
@@ -41,6 +42,8 @@ class Call:
     silence: float = 30.0
     """Seconds without a byte, after which the connection counts as lost."""
     login: bool = False
+    elsewhere: bool = False
+    """Whether the answer may be a link to where it lies: a storage, which is not told who is calling."""
 
 
 class Caller:
@@ -77,20 +80,25 @@ class Caller:
             if self._token is None and not call.login:
                 yield Alone(self._log_in(None))
             token = self._token
-            asked = None
+            asked, at, host = None, self._request(call), self._base
             try:
-                response: httpx.Response = yield Open(self._request(call), whole)
+                response: httpx.Response = yield Open(at, whole)
+                if call.elsewhere and response.status_code in LINKS:
+                    at = linked(response)
+                    host = without_query(at.url)
+                    response = yield Open(at, whole)
             except HOPELESS as error:
                 raise NotConfigured(f"Such a request can't be sent: {error}") from error
             except httpx.TransportError as error:
-                failure: Unreachable | Refused = unreachable(self._base, error)
+                failure: Unreachable | Refused = unreachable(host, error)
                 failure.__cause__ = error
                 again = call.repeatable or isinstance(error, NEVER_SENT)
             else:
                 if response.is_success:
                     return response
                 failure = refusal(response.status_code, response.headers, _body(response))
-                if response.status_code == 401 and self._key is None and not call.login and not renewed:
+                ours = host is self._base  # what a storage refuses, no other login makes it give
+                if response.status_code == 401 and ours and self._key is None and not call.login and not renewed:
                     renewed = True  # it has expired: another is worth one attempt
                     yield Alone(self._log_in(token))
                     continue
@@ -141,6 +149,27 @@ class Caller:
             stream=call.body,
             extensions={"timeout": httpx.Timeout(call.silence, connect=10.0).as_dict()},
         )
+
+
+def linked(answer: httpx.Response) -> httpx.Request:
+    """For what lies elsewhere, once. The link opens it: who holds the token is nobody's business there."""
+    asked = answer.request
+    try:
+        url = asked.url.join(answer.headers["location"])
+    except (KeyError, httpx.InvalidURL) as error:
+        raise Unreadable(f"The answer of {asked.url.path} has no link to what lies elsewhere.") from error
+    # `If-Range` holds the service's name of the file, and the storage has another for it.
+    kept = {
+        name: asked.headers[name]
+        for name in ("User-Agent", "Accept", "Accept-Encoding", "Range")
+        if name in asked.headers
+    }
+    return httpx.Request("GET", url, headers=kept, extensions=asked.extensions)
+
+
+def without_query(url: httpx.URL) -> httpx.URL:
+    """As it may be shown: whoever has the whole of a link has the file."""
+    return url.copy_with(query=None, userinfo=b"", fragment=None)
 
 
 def unreachable(base: httpx.URL | str, error: httpx.TransportError) -> Unreachable:

@@ -99,7 +99,9 @@ _KINDS = {401: NotAllowed, 403: NotAllowed, 402: OutOfCredits, 404: NotFound, 42
 def refusal(status: int, headers: Mapping[str, str], body: object) -> Refused:
     known = body if isinstance(body, dict) else {}
     if 300 <= status < 400 and "detail" not in known:
-        known = {"detail": f"The service is elsewhere: {headers.get('location', 'it does not say where')}."}
+        # Without its query: that of a link opens what it leads to.
+        place = headers.get("location", "it does not say where").partition("?")[0]
+        known = {"detail": f"The service is elsewhere: {place}."}
     return _KINDS.get(status, Refused)(status, headers, known)
 
 

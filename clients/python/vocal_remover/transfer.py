@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import httpx
 
-from vocal_remover.calls import Call, Caller, unreachable
+from vocal_remover.calls import Call, Caller, unreachable, without_query
 from vocal_remover.effects import Close, Do, Flow, Sleep, Take
 from vocal_remover.errors import Damaged, Refused, Unreachable, VocalRemoverError
 from vocal_remover.records import Listener, Progress, Stem, Upload, read
@@ -154,7 +154,7 @@ def _fetch_more(caller: Caller, task_id: str, part: _Part, tell: Listener) -> Fl
     if part.size:
         # Of another file under the same name, the whole comes instead of the rest.
         headers |= {"Range": f"bytes={part.size}-", "If-Range": f'"{part.stem.sha256}"'}
-    call = Call("GET", ("tasks", task_id, "stems", part.stem.name), headers=headers)
+    call = Call("GET", ("tasks", task_id, "stems", part.stem.name), headers=headers, elsewhere=True)
     try:
         response: httpx.Response = yield from caller.send(call, whole=False)
     except Refused as error:
@@ -174,7 +174,7 @@ def _fetch_more(caller: Caller, task_id: str, part: _Part, tell: Listener) -> Fl
             tell(Progress("downloading", min(1.0, part.size / part.stem.size), part.stem.name))
     except httpx.TransportError as error:
         yield Close(response)
-        raise unreachable(response.request.url, error) from error
+        raise unreachable(without_query(response.request.url), error) from error
     yield Close(response)
     if part.size < part.stem.size:
         raise Unreachable(f"Stem {part.stem.name} ended early.")

@@ -118,6 +118,14 @@ _API = (
     Row("DELETE", "/keys/{key_id}", 204, things.key),
     # songs
     Row("POST", "/uploads", 201, file=True),
+    Row(
+        "POST",
+        "/upload-links",
+        409,
+        json={"filename": "song.mp3", "size": 1, "sha256": "0" * 64},
+        way="no links to a folder",
+    ),
+    Row("POST", "/upload-links/complete", 409, json={"ticket": "none"}, way="no links to a folder"),
     Row("GET", "/uploads", 200),
     Row("DELETE", "/uploads/{upload_id}", 204, things.upload),
     # tasks
@@ -129,6 +137,7 @@ _API = (
     Row("GET", "/status/{task_id}", 200, things.completed_task),
     Row("GET", "/tasks/{task_id}", 200, things.completed_task),
     Row("GET", "/tasks/{task_id}", 200, things.queued_task, way="queued"),
+    Row("GET", "/tasks/{task_id}/log", 200, things.completed_task),
     Row("POST", "/tasks/{task_id}/cancel", 200, things.queued_task),
     Row("POST", "/tasks/{task_id}/retry", 202, things.cancelled_task),
     Row("DELETE", "/tasks/{task_id}", 204, things.cancelled_task),
@@ -140,7 +149,7 @@ _API = (
     Row("POST", "/tickets", 201, things.queued_task, {"task_id": "{task_id}"}),
     # tenants and their people
     Row("GET", "/tenant", 200, shared=True),
-    Row("PATCH", "/tenant", 200, json={"retention_days": 90}, role="admin"),
+    Row("PATCH", "/tenant", 200, json={"name": "{new_name}"}, role="admin"),
     Row("GET", "/tenants", 200),
     Row("POST", "/tenants/{tenant_id}/switch", 200, things.second_tenant, ends_login=True),
     Row("GET", "/tenant/members", 200, shared=True),

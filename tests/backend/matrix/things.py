@@ -11,9 +11,10 @@ from sqlalchemy import update
 
 from backend.clock import database_now
 from backend.credit import service as credit
-from backend.models import Task, WebhookDelivery
+from backend.models import WebhookDelivery
 from tests.payments import order
 from tests.service import Person
+from tests.walking import walk
 
 if TYPE_CHECKING:
     from tests.backend.matrix.world import World
@@ -114,7 +115,7 @@ def paid_task(world: World, person: Person) -> Ids:
     task_id = UUID(made["task_id"])
     with world.service.wiring.database.write() as session:
         credit.capture(session, world.scope(person).tenant_id, task_id)
-        session.execute(update(Task).where(Task.id == task_id).values(status="completed", finished_at=database_now()))
+        walk(session, task_id, "completed")
     return made
 
 

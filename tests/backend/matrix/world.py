@@ -256,6 +256,7 @@ WORDS: dict[str, Callable[[World, Person], str]] = {
     "email": lambda _, person: person.email,
     "password": lambda _, person: PASSWORD,
     "new_email": lambda _, person: f"new-{uuid4()}@example.com",
+    "new_name": lambda *_: f"Tenant {uuid4()}",
     "refresh_token": lambda _, person: person.refresh_token,
     "reset_token": lambda world, person: world.mail_token("reset", person),
     "verify_token": lambda world, person: world.mail_token("verify", person),

@@ -1,67 +1,37 @@
-"""Where songs and results lie: a folder, addressed by keys that only the server makes.
+"""Storage in a folder, for one machine or for many that mount the same one.
 
 A file appears under its key whole or not at all: it is written in `incoming/`, synced, then renamed.
-Keys are relative POSIX paths such as `output/song/<task>/<attempt>/vocals.wav`.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import re
 import shutil
 import time
-import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 from backend.identity import new_id
+from backend.storage.base import ABANDONED_SECONDS, CHUNK_BYTES, Stored
+from backend.storage.keys import SAMPLES, task_key
 
-ABANDONED_SECONDS = 24 * 3600
-LONGEST_NAME = 80
-
-
-SAMPLES = "sample"
-
-
-def sample_key(filename: str) -> str:
-    """Of a song of the sample library: one file for everybody, never removed."""
-    return f"{SAMPLES}/{filename}"
-
-
-def upload_key(tenant_id: UUID, upload_id: UUID) -> str:
-    return f"uploads/{tenant_id}/{upload_id}/source"
-
-
-def output_key(source_name: str, task_id: UUID, attempt: int, file: str) -> str:
-    return f"{task_key(source_name, task_id)}/{attempt}/{file}"
-
-
-def task_key(source_name: str, task_id: UUID) -> str:
-    """Of everything that a task has written, in all its attempts."""
-    return f"output/{safe_name(source_name)}/{task_id}"
-
-
-def any_task_key(task_id: UUID) -> str:
-    """The same of a task whose song's name is not to be written down; found by looking."""
-    return f"output/*/{task_id}"
-
-
-def safe_name(filename: str) -> str:
-    """A song's name as a folder's name: letters, digits, `.`, `-`, `_`, in any script, without its suffix."""
-    stem = PurePosixPath(unicodedata.normalize("NFC", filename)).stem
-    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:LONGEST_NAME] or "song"
+log = logging.getLogger(__name__)
 
 
 class LocalStorage:
+    sending = None
+
     def __init__(self, root: Path, samples: Path) -> None:
         self.root = root.resolve()
         self.samples = samples.resolve()
         self._shown_root, self._shown_samples = _from_here(self.root), _from_here(self.samples)
 
     def path(self, key: str) -> Path:
-        """Where the file of a key lies, whether or not it is there."""
+        """For storage, tests and tools: where the file of a key lies, whether or not it is there."""
         first, *rest = PurePosixPath(key).parts
         base, path = (self.samples, Path(*rest)) if first == SAMPLES else (self.root, Path(first, *rest))
         if not (base / path).resolve().is_relative_to(base):
@@ -82,6 +52,8 @@ class LocalStorage:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # gone; or no file handle was left to look into it, and it is empty
+                folder.rmdir()
 
     def adopt(self, file: Path, key: str) -> None:
         """Move a finished file under its key: synced, then renamed, so it survives a power cut whole."""
@@ -98,14 +70,21 @@ class LocalStorage:
                 if not file.exists():
                     raise
         _sync_folder(target.parent)
+        for folder in target.parent.parents:  # some of them may be new
+            if not folder.is_relative_to(self.root):
+                break
+            _sync_folder(folder)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str) -> bool:
         """Remove a file, or a folder with all it holds, and the folders that this leaves empty."""
         path = self.path(key)
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        try:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            log.error("%s can't be removed: %s", key, error)
         for parent in path.parents:
             if parent == self.root or not parent.is_relative_to(self.root):
                 break
@@ -113,6 +92,52 @@ class LocalStorage:
                 parent.rmdir()
             except OSError:
                 break
+        return not path.exists()
+
+    @contextmanager
+    def local(self, key: str, owner: str = "api") -> Iterator[Path]:
+        """The file itself. Raises FileNotFoundError."""
+        self.size(key)
+        yield self.path(key)
+
+    def place(self, key: str) -> Path:
+        return self.path(key)
+
+    def size(self, key: str) -> int:
+        path = self.path(key)
+        if not path.is_file():
+            raise FileNotFoundError(key)
+        return path.stat().st_size
+
+    def read(self, key: str, start: int = 0, size: int | None = None) -> Iterator[bytes]:
+        with self.path(key).open("rb") as file:
+            file.seek(start)
+            left = self.size(key) - start if size is None else size
+            while left > 0 and (chunk := file.read(min(left, CHUNK_BYTES))):
+                left -= len(chunk)
+                yield chunk
+
+    def link(self, key: str, filename: str, media_type: str) -> None:
+        return None
+
+    def listed(self, prefix: str) -> Iterator[Stored]:
+        """Every file whose key begins with this folder's, folder by folder."""
+        root = self.path(prefix)
+        for folder, folders, files in os.walk(root):
+            folders.sort()
+            for name in sorted(files):
+                path = Path(folder, name)
+                try:
+                    found = path.stat()
+                except FileNotFoundError:  # removed meanwhile
+                    continue
+                modified = datetime.fromtimestamp(found.st_mtime, UTC)
+                yield Stored(f"{prefix}/{path.relative_to(root).as_posix()}", found.st_size, modified)
+
+    def folders(self, tasks: Collection[UUID]) -> Iterator[str]:
+        for task_id in tasks:
+            for path in self.root.glob(f"output/*/{task_id}"):
+                yield path.relative_to(self.root).as_posix()
 
     def attempts(self, source_name: str, task_id: UUID) -> list[int]:
         """Numbers of the attempts of a task that have left files."""
@@ -130,6 +155,9 @@ class LocalStorage:
         for folder in self.root.glob("incoming/*/*"):
             if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        pass
 
 
 def _from_here(folder: Path) -> str:

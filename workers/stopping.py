@@ -1,0 +1,27 @@
+"""Until when a worker that was told to stop may work on; told in its main process, known in those it forked."""
+
+from __future__ import annotations
+
+import time
+from multiprocessing.sharedctypes import RawValue
+
+
+class Stopping:
+    """Made before the fork. Moments are of the monotonic clock, which is one for the whole machine."""
+
+    def __init__(self, grace_seconds: float) -> None:
+        self._grace_seconds = grace_seconds
+        self._until = RawValue("d", 0.0)
+
+    def tell(self, *, at_once: bool = False) -> None:
+        """Whoever says it twice means at once."""
+        now = time.monotonic()
+        self._until.value = now if at_once or self.told else now + self._grace_seconds
+
+    @property
+    def told(self) -> bool:
+        return bool(self._until.value)
+
+    @property
+    def due(self) -> bool:
+        return self.told and time.monotonic() >= self._until.value
