@@ -26,7 +26,9 @@ Answer = TypeVar("Answer")
 PATIENCE = Patience(attempts=4, first_wait=0.1, longest_wait=30)
 OUTSTANDING = 3
 """Tasks that one person waits for at most before ordering more."""
-PASSING = (429, 500, 502, 503, 504, 507)
+PASSING = (429, 502, 503, 504, 507)
+KILLED = "decoder_crashed"
+"""Of an upload whose decoder this run has killed, and the one of the second try as well."""
 SETTLE_SECONDS = 90.0
 """After the load has ended: how long orders without an answer are repeated."""
 FORMATS = ("wav", "wav", "flac")
@@ -226,7 +228,7 @@ class Person(threading.Thread):
         """Anything but `not now` is odd."""
         wait = 0.5
         if isinstance(error, Refused):
-            if error.status not in PASSING:
+            if error.status not in PASSING and error.code != KILLED:
                 self._odd(f"{error.status} {error}")
             wait = error.retry_after or wait
         elif not isinstance(error, Unreachable):
