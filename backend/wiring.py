@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from backend.catalog.service import ModelShelf
 from backend.db import Database
 from backend.mail import Mailer
+from backend.momentary import Momentary
 from backend.queue import Bell
 from backend.running import Running
 from backend.settings import Settings
@@ -23,6 +25,8 @@ class Wiring:
     models: ModelShelf
     mail: Mailer
     tracing: Tracing
+    moments: Momentary[Any]
+    """What services were told a moment ago, by a name that each gives."""
 
     @property
     def settings(self) -> Settings:
@@ -40,4 +44,5 @@ def wire(settings: Settings) -> Wiring:
         models=ModelShelf(settings),
         mail=Mailer(settings),
         tracing=Tracing(settings.observe),
+        moments=Momentary(),
     )

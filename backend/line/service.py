@@ -135,22 +135,34 @@ def speeds(session: Session) -> Speeds:
     return Speeds(repository.paces(session))
 
 
-def forecast(
-    session: Session, task: Task, model: str, plans: Mapping[str, int], slots: int, concurrent: int | None = None
-) -> tuple[int, float | None]:
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What the forecasts of all who wait are made of."""
+
+    line: Line
+    speeds: Speeds
+    running: Sequence[tuple[UUID, float, str]]
+    """See `repository.running`."""
+
+
+def outlook(session: Session, plans: Mapping[str, int], concurrent: int | None = None) -> Outlook:
+    """`concurrent`: see `look`."""
+    return Outlook(look(session, plans, concurrent), speeds(session), repository.running(session))
+
+
+def forecast(session: Session, task: Task, model: str, seen: Outlook, slots: int) -> tuple[int, float | None]:
     """(how many queued tasks are taken before it, seconds until it is probably done or None when nothing is known).
 
-    `slots` is how many tasks run at once, `concurrent` how many of a tenant.
+    `slots` is how many tasks run at once. `seen` may be a moment old.
     """
-    line = look(session, plans, concurrent)
+    line, known = seen.line, seen.speeds
     older, seconds = repository.before(session, task)
     ahead = line.ahead(task.tenant_id, older)
     place = older + sum(ahead.values())
-    known = speeds(session)
     usual, own = known.usual, known.of(model)
     if usual is None or own is None:
         return place, None
-    running = [(whose, left / (known.of(kind) or usual)) for whose, left, kind in repository.running(session)]
+    running = [(whose, left / (known.of(kind) or usual)) for whose, left, kind in seen.running]
     # Of a tenant's tasks, as long as they are on average: to look at each would take the longer the longer the line.
     others = sum(line.waiting[each].seconds * count / line.waiting[each].tasks for each, count in ahead.items())
     wait = ((seconds + others) / usual + sum(left for _, left in running)) / max(1, slots)

@@ -227,9 +227,12 @@ def waiting(wiring: Wiring, session: Session, record: TaskRecord) -> tuple[int |
         return None, task.seconds * (1 - task.progress) / speed if speed else None
     if task.status == "queued":
         settings = wiring.settings
-        return line.forecast(
-            session, task, model, settings.queue.plans, settings.worker.slots, settings.tenant.concurrent_tasks
+        plans, concurrent = settings.queue.plans, settings.tenant.concurrent_tasks
+        # A crowd that waits asks every other second, each of them for the same but their own place in it.
+        seen: line.Outlook = wiring.moments.get("outlook") or wiring.moments.ask(
+            "outlook", lambda: line.outlook(session, plans, concurrent)
         )
+        return line.forecast(session, task, model, seen, settings.worker.slots)
     return None, None
 
 

@@ -16,7 +16,7 @@ PASSWORD = "a long pass phrase"
 GRANTED = {"credit__signup_grant": str(1_000_000)}
 WARM_SECONDS = 300
 STOP_SECONDS = 60
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 3.0
 """Between two looks at the memory: they take time from what is measured."""
 
 

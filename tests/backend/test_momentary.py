@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -43,6 +44,18 @@ def test_a_reader_is_looked_up_once_in_a_moment(
         for _ in range(5):
             assert demo.get("/me").status_code == 200
     assert _looked_up(found) <= 1
+
+
+def test_who_waits_is_told_from_one_look_at_the_line(
+    service: InProcess, demo: Person, warmup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(momentary, "SECONDS", 60.0)
+    tasks = [demo.submit(demo.upload(warmup)) for _ in range(3)]
+    with statements(service.wiring.database) as found:
+        assert [demo.task(task)["queue_position"] for task in tasks] == [0, 1, 2]
+    assert sum("GROUP BY task.tenant_id" in statement for statement in found) == 1
+    demo.post(f"/tasks/{tasks[0]}/cancel")
+    assert [demo.task(task)["queue_position"] for task in tasks] == [None, 0, 1]
 
 
 def test_who_changes_something_is_always_looked_up(service: InProcess, demo: Person) -> None:

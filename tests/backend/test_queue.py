@@ -193,7 +193,7 @@ def test_the_time_left_comes_from_what_the_model_took(make_service: MakeService,
 
     def forecast(model: str) -> tuple[int, float]:
         with database.read() as session:
-            place, seconds = line.forecast(session, session.get_one(Task, mine), model, PLANS, 2)
+            place, seconds = line.forecast(session, session.get_one(Task, mine), model, line.outlook(session, PLANS), 2)
         assert seconds is not None
         return place, round(seconds, 6)
 

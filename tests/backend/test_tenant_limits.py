@@ -100,7 +100,7 @@ def test_who_waits_for_their_own_tasks_is_told_a_longer_time(service: InProcess,
     assert take(service)
     for concurrent, before in ((None, 2 / 4), (2, 2 / 2), (1, 2)):
         with service.wiring.database.read() as session:
-            place, eta = line.forecast(session, tasks[2], "lite", {}, 4, concurrent)
+            place, eta = line.forecast(session, tasks[2], "lite", line.outlook(session, {}, concurrent), 4)
         assert place == 1 and eta == pytest.approx(one * before + one)
 
 
