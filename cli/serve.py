@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SUPERVISOR = "VR_SUPERVISOR_PID"
 SHARED_FIGURES = "PROMETHEUS_MULTIPROC_DIR"
 GRACE_SECONDS = 5
+KEEP_ALIVE_SECONDS = 75
+"""How long an idle connection is kept: longer than clients and proxies do (httpx 5 s, nginx 60 s), so that they end it.
+Whoever sends just when the other side ends it gets no answer."""
 
 
 def serve_api() -> None:
@@ -46,6 +49,7 @@ def serve_api() -> None:
             port=settings.server.port,
             proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
             timeout_graceful_shutdown=GRACE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             access_log=False,
             log_config=None,
             server_header=False,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -45,6 +48,20 @@ def test_two_processes_serve_and_count_together(api: tuple[Process, str]) -> Non
     process.send(signal.SIGTERM)
     assert process.wait() == 0
     assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_a_connection_that_lay_idle_is_still_good(api: tuple[Process, str]) -> None:
+    _, url = api
+    wait_until(lambda: serving(url))
+    connection = http.client.HTTPConnection(url.removeprefix("http://"))
+    with closing(connection):
+        connection.connect()
+        first = connection.sock
+        for wait in (6, 0):  # httpx lets go of its own after five
+            connection.request("GET", "/healthz")
+            assert connection.getresponse().read()
+            time.sleep(wait)
+        assert connection.sock is first is not None
 
 
 def test_each_shows_what_all_have_answered(api: tuple[Process, str]) -> None:
