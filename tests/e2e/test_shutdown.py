@@ -67,11 +67,25 @@ def test_a_worker_hands_its_task_back_and_ends(
     embedded.ready()
 
 
+def pause_between_writes(cluster: Cluster, person: Person, song: Path) -> None:
+    """A worker that is stopped while it writes would keep SQLite's lock, and nobody else could write."""
+    worker = cluster.processes["worker"]
+
+    def paused() -> bool:
+        worker.send(signal.SIGSTOP)
+        if person.send(song).status_code == 201:
+            return True
+        worker.send(signal.SIGCONT)
+        return False
+
+    wait_until(paused)
+
+
 def test_an_api_ends_in_the_middle_of_a_stream_and_of_an_upload(embedded: Cluster, warmup: Path) -> None:
     person = embedded.register("api@example.com")
     held = person.submit(person.upload(warmup))
     wait_until(lambda: person.task(held)["status"] == "completed")
-    embedded.processes["worker"].send(signal.SIGSTOP)  # a task that stays as it is
+    pause_between_writes(embedded, person, warmup)  # a task that stays as it is
     waiting = person.submit(person.upload(warmup))
     begun = Event()
 

@@ -12,14 +12,11 @@ import hashlib
 import re
 from pathlib import Path
 
-import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
+from training.export import OPSET, Packed, pack_weights
 from training.lite.network import BINS, LiteNetwork
 
-OPSET = 17
 RENAMES = (
     (r"^e0\.", "enter."),
     (r"^enc\.", "encode."),
@@ -33,9 +30,6 @@ RENAMES = (
     (r"^fin\.", "leave."),
 )
 """The checkpoint's names → this package's."""
-
-Packed = dict[str, tuple[torch.Tensor, float]]
-"""Name in `LiteNetwork` → (float16 tensor, scale)."""
 
 
 def main() -> None:
@@ -81,33 +75,6 @@ def export(network: LiteNetwork, graph: Path) -> None:
         do_constant_folding=False,  # folded weights would lose their names, and so their float16 form
         dynamo=False,
     )
-
-
-def pack_weights(path: Path, packed: Packed) -> None:
-    model = onnx.load(path)
-    graph = model.graph
-    kept, unpacking = [], []
-    for weight in graph.initializer:
-        if weight.name not in packed:
-            kept.append(weight)
-            continue
-        half, scale = packed[weight.name]
-        expected = half.float().numpy() * np.float32(scale)
-        if not np.array_equal(numpy_helper.to_array(weight), expected):
-            raise ValueError(f"{weight.name} changed on its way into the graph")
-        name = weight.name
-        kept.append(numpy_helper.from_array(half.numpy(), f"{name}.half"))
-        kept.append(numpy_helper.from_array(np.float32(scale), f"{name}.scale"))
-        unpacking.append(helper.make_node("Cast", [f"{name}.half"], [f"{name}.cast"], to=TensorProto.FLOAT))
-        unpacking.append(helper.make_node("Mul", [f"{name}.cast", f"{name}.scale"], [name]))
-    nodes = unpacking + list(graph.node)
-    for node in nodes:
-        node.ClearField("doc_string")
-    del graph.node[:], graph.initializer[:]
-    graph.node.extend(nodes)
-    graph.initializer.extend(kept)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
 
 
 if __name__ == "__main__":
