@@ -109,8 +109,9 @@ def s3_program() -> Iterator[Path]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A request that failed keeps its connection in its traceback, out of its client's reach: such sockets are let go
-    of, without a word, by the test that opened them."""
+    """Now and then a socket is out of its client's reach when that is closed (probably in the traceback of a request
+    that failed): it is let go of, without a word, by the test that opened it. So these tests can't see that the storage
+    leaves a connection open."""
     quiet = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
     for item in items:
         # By a fixture, or by a parameter that asks for one.
