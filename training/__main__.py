@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="learn from pools", formatter_class=shows)
     train.add_argument("--pools", type=Path, default=WORK / "pools")
     train.add_argument("--out", type=Path, default=WORK / "run", help="folder of checkpoints; a run in it goes on")
-    train.add_argument("--config", choices=CONFIGURATIONS, default="default")
+    train.add_argument("--config", choices=CONFIGURATIONS, default="wide")
     length = train.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="of work; the rate of learning falls to fit. 120 by default")
     length.add_argument("--steps", type=int)
@@ -56,8 +56,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=int, default=2, help="of the CPU")
     train.add_argument("--workers", type=int, default=1, help="processes that mix; 0: none beside this one")
     train.add_argument("--seed", type=int, default=0)
-    train.add_argument("--init", type=Path, help="checkpoint whose weights a new run begins with")
-    train.add_argument("--leakage", type=float, default=0.15, help="weight of leakage into silence in the loss")
+    train.add_argument("--init", type=Path, help="checkpoint or graph that a new run begins with")
+    train.add_argument("--leakage", type=float, default=0.1, help="weight of leakage into silence in the loss")
     train.add_argument("--validation-examples", type=int, default=64)
     train.add_argument("--validate-minutes", type=float, default=5.0, help="from one validation to the next")
     train.add_argument("--save-minutes", type=float, default=3.0, help="what a kill -9 may cost at most")
@@ -72,13 +72,14 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("graph", type=Path, nargs="?", default=GRAPH)
     export.add_argument("--mask-exponent", type=float, help="by default the configuration's")
     export.add_argument("--mask-shift", type=float, help="by default the configuration's")
+    export.add_argument("--memory", type=int, help="of the recurrent middle, by default the configuration's")
 
     pictures = commands.add_parser("spectrograms", help="a picture of each clip and its stems", formatter_class=shows)
     _measured(pictures)
     pictures.add_argument("--out", type=Path, default=WORK / "spectrograms")
 
     cost = commands.add_parser("operations", help="what a network costs, by layer", formatter_class=shows)
-    cost.add_argument("--config", choices=CONFIGURATIONS, default="default")
+    cost.add_argument("--config", choices=CONFIGURATIONS, default="wide")
     return root
 
 
@@ -164,7 +165,7 @@ def evaluate(options: argparse.Namespace) -> None:
 def export(options: argparse.Namespace) -> None:
     from training.export import export as write
 
-    graph = write(options.checkpoint, options.graph, options.mask_exponent, options.mask_shift)
+    graph = write(options.checkpoint, options.graph, options.mask_exponent, options.mask_shift, options.memory)
     print(f"{graph.path}: {graph.size:,} bytes, sha256 {graph.sha256}")
 
 

@@ -1,14 +1,17 @@
-"""What is kept of a training run, and networks out of it; also out of the study's own file."""
+"""What is kept of a training run, and networks out of it; also out of graphs, and of the study's own file."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor
 
 from training.configuration import STUDY, NetworkConfig
@@ -87,6 +90,19 @@ def load_network(path: Path) -> LiteNetwork:
         raise CheckpointUnreadable(f"{path} is no checkpoint of this package nor of the study.")
     network = blank(STUDY)
     network.load_state_dict({_renamed(name): _turned(half.float() * scale) for name, (half, scale) in content.items()})
+    return network
+
+
+def load_graph(path: Path) -> LiteNetwork:
+    """Of a graph that `export` wrote: what it was made from, folded and rounded to float16."""
+    model = onnx.load(path)
+    said = {prop.key: prop.value for prop in model.metadata_props}
+    if "network" not in said:
+        raise CheckpointUnreadable(f"{path} is no graph of this package.")
+    network = blank(NetworkConfig.from_dict(json.loads(said["network"])))
+    kept = {weight.name: torch.from_numpy(numpy_helper.to_array(weight).copy()) for weight in model.graph.initializer}
+    names = network.state_dict()
+    network.load_state_dict({name: kept[f"{name}.half"].float() * kept[f"{name}.scale"] for name in names})
     return network
 
 

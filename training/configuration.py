@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 BINS = 1024
@@ -12,7 +12,7 @@ BINS = 1024
 
 @dataclass(frozen=True, slots=True)
 class NetworkConfig:
-    """The default is the product's next network; see docs/training.md for why it is so, and for its operations."""
+    """The default is a quick network; see docs/training.md for why it is so, and for its operations."""
 
     features: Literal["roots", "logarithms"] = "roots"
     """What the magnitudes become: fourth roots of |L|, |R|, |M| and the likeness of L and R (a cue for what is mixed
@@ -34,6 +34,9 @@ class NetworkConfig:
     """Channels in front of the recurrent middle; 0 for all of them."""
     hidden: int = 320
     """Of the recurrent middle, both directions together."""
+    memory: int = 8
+    """So many steps of the middle (of `middle_step` frames) it hears before and after, at least, and twice as many at
+    most, so that what a moment becomes depends on its neighbourhood alone; 0: on everything."""
     leave: int = 1
     """Kernel size of the last convolution."""
     direct: bool = True
@@ -54,7 +57,12 @@ class NetworkConfig:
 
     @property
     def frames_step(self) -> int:
-        """Frames that become one in the middle."""
+        """It takes a multiple of so many frames."""
+        return self.middle_step * max(1, self.memory)
+
+    @property
+    def middle_step(self) -> int:
+        """Frames that become one step in the middle."""
         step = self.fold[0]
         for frames, _ in self.strides:
             step *= frames
@@ -79,7 +87,7 @@ class NetworkConfig:
         return cls(**{name: tuples(value) for name, value in said.items()})
 
 
-STEP = 8
+STEP = 64
 """The engine pads to a multiple of so many frames (engine.models.lite.STEP)."""
 
 STUDY = NetworkConfig(
@@ -93,13 +101,19 @@ STUDY = NetworkConfig(
     residual=False,
     squeeze=0,
     hidden=192,
+    memory=0,
     leave=3,
     direct=False,
     mask_exponent=0.8,
 )
-"""The first network, of 2.06 M parameters: the one that the service ships today."""
+"""The first network, of 2.06 M parameters."""
 
-TINY = NetworkConfig(fold=(2, 16), widths=(8, 8, 8), strides=((2, 2), (2, 2)), decode=(1, 1), squeeze=4, hidden=16)
+WIDE = replace(STUDY, memory=8)
+"""The same, with a memory that ends: what the service ships."""
+
+TINY = NetworkConfig(
+    fold=(2, 16), widths=(8, 8, 8), strides=((2, 2), (2, 2)), decode=(1, 1), squeeze=4, hidden=16, memory=2
+)
 """For tests."""
 
-CONFIGURATIONS: Mapping[str, NetworkConfig] = {"default": NetworkConfig(), "study": STUDY, "tiny": TINY}
+CONFIGURATIONS: Mapping[str, NetworkConfig] = {"wide": WIDE, "quick": NetworkConfig(), "study": STUDY, "tiny": TINY}

@@ -8,7 +8,8 @@ size, the same results. The same checkpoint and versions give the same bytes.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from training.checkpoint import load_network
-from training.configuration import BINS
+from training.configuration import BINS, NetworkConfig
 from training.network import LiteNetwork
 
 OPSET = 17
@@ -40,15 +41,24 @@ class Graph:
     """What assets/models.toml says as `graph_sha256`."""
 
 
-def export(checkpoint: Path, path: Path, mask_exponent: float | None = None, mask_shift: float | None = None) -> Graph:
-    """`mask_exponent` and `mask_shift` are by default the configuration's. Raises GraphTooLarge."""
+def export(
+    checkpoint: Path,
+    path: Path,
+    mask_exponent: float | None = None,
+    mask_shift: float | None = None,
+    memory: int | None = None,
+) -> Graph:
+    """`mask_exponent`, `mask_shift` and `memory` are by default the configuration's. Raises GraphTooLarge."""
     network = load_network(checkpoint)
+    if memory is not None:
+        network.config = replace(network.config, memory=memory)
+        network.recurrent.memory = memory
     network.exponent = network.config.mask_exponent if mask_exponent is None else mask_exponent
     network.shift = network.config.mask_shift if mask_shift is None else mask_shift
     packed = packed_weights(network)
     network.load_state_dict({name: half.float() * scale for name, (half, scale) in packed.items()})
     write_graph(network, path)
-    pack_weights(path, packed)
+    pack_weights(path, packed, network.config)
     content = path.read_bytes()
     if len(content) > LARGEST:
         raise GraphTooLarge(f"{path} has {len(content):,} bytes; {LARGEST:,} may be committed.")
@@ -78,8 +88,10 @@ def write_graph(network: LiteNetwork, path: Path) -> None:
     )
 
 
-def pack_weights(path: Path, packed: Packed) -> None:
+def pack_weights(path: Path, packed: Packed, config: NetworkConfig) -> None:
+    """The graph also says of which configuration it is, so that training can go on from it."""
     model = onnx.load(path)
+    helper.set_model_props(model, {"network": json.dumps(config.as_dict())})
     graph = model.graph
     kept, unpacking = [], []
     for weight in graph.initializer:

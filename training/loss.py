@@ -28,7 +28,7 @@ INAUDIBLE = 1e-4
 class LossWeights:
     magnitudes: float = 2.5
     error: float = 1.0
-    leakage: float = 0.15
+    leakage: float = 0.1
 
 
 def loss(

@@ -45,11 +45,11 @@ class Mixing:
     second_voice: float = 0.08
     mono_song: float = 0.08
     mono_voice: float = 0.25
-    no_voice: float = 0.07
+    no_voice: float = 0.09
     no_band: float = 0.04
     voice_pauses: float = 0.3
     band_pauses: float = 0.08
-    voice_db: tuple[float, float, float, float] = (-0.5, 5.0, -13.0, 12.0)
+    voice_db: tuple[float, float, float, float] = (-1.5, 5.5, -16.0, 12.0)
     """Mean, deviation, least, most."""
     level_db: float = 4.0
     """Deviation of the level at which the network hears a piece: a song's quiet passages are far below its RMS."""

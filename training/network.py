@@ -48,9 +48,9 @@ class Up(nn.Module):
 class Recurrent(nn.Module):
     """Two bidirectional GRUs over time on the middle, each added to what it was given."""
 
-    def __init__(self, channels: int, positions: int, squeeze: int, hidden: int) -> None:
+    def __init__(self, channels: int, positions: int, squeeze: int, hidden: int, memory: int) -> None:
         super().__init__()
-        self.channels, self.positions = squeeze or channels, positions
+        self.channels, self.positions, self.memory = squeeze or channels, positions, memory
         self.narrow = Block(channels, squeeze, 1) if squeeze else nn.Identity()
         self.widen = nn.Conv2d(squeeze, channels, 1) if squeeze else nn.Identity()
         features = self.channels * positions
@@ -64,10 +64,28 @@ class Recurrent(nn.Module):
         batch = batch_of(x)
         z = self.narrow(x).permute(2, 0, 1, 3).reshape(-1, batch, self.channels * self.positions)
         z = torch.relu(self.shrink(z))
+        if self.memory:
+            z = windows(z, self.memory)
         z = z + self.first(z)[0]
         z = z + self.second(z)[0]
+        if self.memory:
+            z = middles(z, self.memory, batch)
         z = self.grow(z).reshape(-1, batch, self.channels, self.positions)
         return x + self.widen(z.permute(1, 2, 0, 3))
+
+
+def windows(z: Tensor, length: int) -> Tensor:
+    """(steps, batch, features) → (3·length, steps/length·batch, features): each `length` steps with as many before and
+    after; zeros beyond the ends."""
+    blocks = z.reshape(-1, length, *z.shape[1:])
+    nothing = torch.zeros_like(blocks[:1])
+    before, after = torch.cat([nothing, blocks[:-1]]), torch.cat([blocks[1:], nothing])
+    return torch.cat([before, blocks, after], 1).transpose(0, 1).reshape(3 * length, -1, z.shape[2])
+
+
+def middles(z: Tensor, length: int, batch: int) -> Tensor:
+    """Of the windows the steps in their middle, one after the other: (steps, batch, features)"""
+    return z[length : 2 * length].reshape(length, -1, batch, z.shape[2]).transpose(0, 1).reshape(-1, batch, z.shape[2])
 
 
 class LiteNetwork(nn.Module):
@@ -96,12 +114,12 @@ class LiteNetwork(nn.Module):
             first = 2 * above if config.skips == "concatenate" else above
             blocks = [Block(above if number else first, above, residual=config.residual) for number in range(count)]
             self.decode.append(nn.Sequential(*blocks))
-        self.recurrent = Recurrent(widths[-1], config.positions, config.squeeze, config.hidden)
+        self.recurrent = Recurrent(widths[-1], config.positions, config.squeeze, config.hidden, config.memory)
         self.settle = Block(widths[-1], widths[-1], residual=config.residual)
         self.leave = nn.Conv2d(widths[0], 4 * cells, config.leave, padding=config.leave // 2)
         self.direct = nn.Conv2d(inputs, 4 * cells, 1, bias=False) if config.direct else None
         # One sigmoid makes all four: masks are s(y - 1), crosstalk is 2·s(y) - 1 = tanh(y / 2).
-        crossed = torch.tensor((0.0, 1.0, 1.0, 0.0)).repeat_interleave(cells)[None, :, None, None]
+        crossed = torch.tensor((0.0, 1.0, 1.0, 0.0))[None, :, None, None]
         self.register_buffer("crossed", crossed, persistent=False)
 
     def forward(self, magnitudes: Tensor) -> Tensor:
@@ -118,8 +136,8 @@ class LiteNetwork(nn.Module):
         raw = self.leave(x) if self.direct is None else self.leave(x) + self.direct(seen)
         crossed = self.crossed
         # In half precision small masks would be steps.
-        matrix = torch.sigmoid(raw.float() + (crossed - 1) * (1 - self.shift)) * (1 + crossed) - crossed
-        return self.opened(unfold(matrix, self.config.fold))
+        raw = unfold(raw, self.config.fold).float()
+        return self.opened(torch.sigmoid(raw + (crossed - 1) * (1 - self.shift)) * (1 + crossed) - crossed)
 
     def opened(self, matrix: Tensor) -> Tensor:
         """Each row scaled so that its mask m becomes m^exponent."""
@@ -191,10 +209,10 @@ def fold(z: Tensor, by: tuple[int, int]) -> Tensor:
 
 
 def unfold(y: Tensor, by: tuple[int, int]) -> Tensor:
-    """(batch, 4·a·b, frames/a, bins/b) → (batch, 4, frames, bins)"""
+    """(batch, 4·a·b, frames/a, bins/b) → (batch, 4, frames, bins), by way of channels last too."""
     batch, (frames, bins) = batch_of(y), by
-    y = y.reshape(batch, 4, frames, bins, -1, BINS // bins)
-    return y.permute(0, 1, 4, 2, 5, 3).reshape(batch, 4, -1, BINS)
+    y = y.permute(0, 2, 3, 1).reshape(batch, -1, BINS // bins, 4, frames, bins)
+    return y.permute(0, 3, 1, 4, 2, 5).reshape(batch, 4, -1, BINS)
 
 
 def folded(network: LiteNetwork) -> LiteNetwork:
@@ -204,6 +222,37 @@ def folded(network: LiteNetwork) -> LiteNetwork:
         if isinstance(module, Block | Up) and not isinstance(module.norm, nn.Identity):
             module.conv = fuse_conv_bn_eval(module.conv, module.norm, transpose=isinstance(module, Up))
             module.norm = nn.Identity()
+    return network
+
+
+def unfolded(shipped: LiteNetwork, magnitudes: Tensor) -> LiteNetwork:
+    """A copy of a folded network that can learn on: behind its convolutions are batch norms again, which change nothing
+    as long as their inputs are spread as those of `magnitudes`, (batch, 4, frames, 1024), are."""
+    network, spread, hooks = LiteNetwork(shipped.config), dict[str, tuple[Tensor, Tensor]](), []
+
+    def measuring(name: str, conv: nn.Module) -> None:
+        def measure(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            spread[name] = output.mean((0, 2, 3)), output.var((0, 2, 3), correction=0)
+
+        hooks.append(conv.register_forward_hook(measure))
+
+    blocks = {name: module for name, module in shipped.named_modules() if isinstance(module, Block | Up)}
+    for name, block in blocks.items():
+        measuring(name, block.conv)
+    with torch.no_grad():
+        shipped(magnitudes)
+    for hook in hooks:
+        hook.remove()
+    known = shipped.state_dict()
+    weights = {name: values for name, values in known.items() if not name.endswith(".conv.bias")}
+    for name, (mean, variance) in spread.items():
+        norm = network.get_submodule(f"{name}.norm")
+        assert isinstance(norm, nn.BatchNorm2d)
+        weights[f"{name}.norm.weight"], weights[f"{name}.norm.bias"] = (variance + norm.eps).sqrt(), mean
+        weights[f"{name}.norm.running_mean"] = mean - known[f"{name}.conv.bias"]
+        weights[f"{name}.norm.running_var"] = variance
+        weights[f"{name}.norm.num_batches_tracked"] = norm.num_batches_tracked
+    network.load_state_dict(weights)
     return network
 
 

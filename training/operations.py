@@ -51,7 +51,11 @@ def _operations(module: nn.Module, given: Tensor, output: Tensor) -> float:
         case nn.Conv2d():
             return float(output[0, 0].numel() * module.weight.numel())
         case nn.GRU():
-            return float(given.shape[0] * sum(weight.numel() for weight in module.parameters() if weight.ndim == 2))
+            return float(
+                given.shape[0]
+                * given.shape[1]
+                * sum(weight.numel() for weight in module.parameters() if weight.ndim == 2)
+            )
     return float(output.numel() // output.shape[-1] * parameters(module))
 
 

@@ -19,6 +19,12 @@ def rate(step: int, total: int, warm_up: int, highest: float) -> float:
     return highest * (FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+def strictness(step: int, total: int) -> float:
+    """Share of the weight that leakage into silence has in the loss: none in the first third, then rising to 1 at two
+    thirds. A network that can't tell voices yet would learn that silence is always right, and never come back."""
+    return min(1.0, max(0.0, 3 * step / max(1, total) - 1))
+
+
 def keep(step: int, longest: float = 0.999) -> float:
     """Share of the moving mean that stays at each step: few steps at first, up to a thousand."""
     return min(longest, (step + 1) / (step + 20))

@@ -13,21 +13,21 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from training.checkpoint import Saved, load, save
+from training.checkpoint import Saved, load, load_graph, save
 from training.configuration import NetworkConfig
 from training.feed import Feed
 from training.hearing import Heard, hear
 from training.loss import LossWeights, loss
 from training.mixing import HOP, Batch, Mixing
-from training.network import LiteNetwork, parameters
+from training.network import LiteNetwork, parameters, unfolded
 from training.progress import duration
-from training.schedule import Budget, keep, rate
+from training.schedule import Budget, keep, rate, strictness
 from training.synthesis.sound import RATE
 from training.validation import Validation, validate
 
@@ -57,7 +57,7 @@ class TrainOptions:
     workers: int = 1
     seed: int = 0
     init: Path | None = None
-    """A checkpoint whose averaged weights a new run begins with."""
+    """A checkpoint or a graph whose (averaged) weights a new run begins with."""
     mixing: Mixing | None = None
     weights: LossWeights = field(default_factory=LossWeights)
     validate_minutes: float = 5.0
@@ -83,7 +83,7 @@ class Run:
         if saved is not None and saved.config != options.config:
             raise ValueError(f"{found} is a run of another configuration: give another --out.")
         if saved is None and options.init is not None:
-            self.network.load_state_dict(load(options.init).average)
+            self.network.load_state_dict(self._first_weights(options.init))
         self.network.to(self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=options.rate, weight_decay=options.decay)
@@ -94,13 +94,23 @@ class Run:
             total = options.steps or saved.total
         self.budget = Budget(total, None if options.minutes is None else options.minutes * 60)
 
+    def _first_weights(self, path: Path) -> dict[str, torch.Tensor]:
+        if path.suffix != ".onnx":
+            return load(path).average
+        options = self.options
+        mixer = Feed(options.pools, options.frames, options.batch, options.seed, mixing=options.mixing).mixer()
+        heard = hear(mixer.batch(options.seed, 0, 16), torch.device("cpu"))
+        return unfolded(load_graph(path), heard.magnitudes).state_dict()
+
     def learn(self, batch: Batch) -> float:
         """One step; the loss before it."""
         options = self.options
         for group in self.optimiser.param_groups:
             group["lr"] = rate(self.step, self.budget.total, options.warm_up, options.rate)
+        weights = options.weights
+        weights = replace(weights, leakage=weights.leakage * strictness(self.step, self.budget.total))
         self.network.train()
-        value = self._value(hear(batch, self.device))
+        value = self._value(hear(batch, self.device), weights)
         self.optimiser.zero_grad(set_to_none=True)
         value.backward()
         length = nn.utils.clip_grad_norm_(self.network.parameters(), options.clip)
@@ -110,10 +120,10 @@ class Run:
         self.step += 1
         return float(value.detach())
 
-    def _loss(self, heard: Heard) -> torch.Tensor:
+    def _loss(self, heard: Heard, weights: LossWeights) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.precision == "bf16"):
             matrix = self.network(heard.magnitudes)
-        return loss(matrix, heard.vocals, heard.accompaniment, heard.mix, self.options.weights)
+        return loss(matrix, heard.vocals, heard.accompaniment, heard.mix, weights)
 
     def _follow(self) -> None:
         stays = keep(self.step)

@@ -4,7 +4,7 @@ import pytest
 
 from training.configuration import CONFIGURATIONS, NetworkConfig
 from training.progress import duration
-from training.schedule import FLOOR, Budget, keep, rate
+from training.schedule import FLOOR, Budget, keep, rate, strictness
 
 
 def test_the_rate_rises_then_falls() -> None:
@@ -41,6 +41,13 @@ def test_a_budget_of_steps_stays() -> None:
 def test_the_mean_follows_quickly_at_first() -> None:
     assert keep(0) < 0.1
     assert keep(100_000) == 0.999
+
+
+def test_silence_is_asked_for_late() -> None:
+    asked = [strictness(step, 300) for step in range(301)]
+    assert asked[:101] == [0.0] * 101
+    assert asked[150] == pytest.approx(0.5)
+    assert asked[200:] == [1.0] * 101
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

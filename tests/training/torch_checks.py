@@ -16,14 +16,17 @@ import numpy as np
 import onnxruntime
 import torch
 
+from engine.models.lite import CHUNK, CONTEXT
 from tests.training.small_pools import small_pools
 from training.checkpoint import load, load_network
 from training.configuration import BINS, CONFIGURATIONS, STUDY, TINY, NetworkConfig
-from training.export import LARGEST, export
+from training.export import export
+from training.feed import Feed
+from training.hearing import hear, magnitudes
 from training.loss import apply, leakage, loss, power, sdr
 from training.network import LiteNetwork, fold, folded, parameters, unfold
 from training.operations import layers
-from training.train import TrainOptions, train
+from training.train import Run, TrainOptions, train
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS: dict[str, Callable[[Path], None]] = {}
@@ -41,9 +44,7 @@ def run_graph(path: Path, magnitudes: torch.Tensor) -> torch.Tensor:
 
 def heard(frames: int = 64, batch: int = 1) -> torch.Tensor:
     torch.manual_seed(0)
-    spectrum = torch.randn(batch, 2, frames, BINS, dtype=torch.complex64)
-    left, right = spectrum[:, 0], spectrum[:, 1]
-    return torch.stack([left, right, (left + right) / 2, (left - right) / 2], 1).abs()
+    return magnitudes(torch.randn(batch, 2, frames, BINS, dtype=torch.complex64))
 
 
 def close(one: torch.Tensor, other: torch.Tensor, most: float) -> None:
@@ -64,8 +65,8 @@ def wakened(config: NetworkConfig) -> LiteNetwork:
 def networks_have_their_shapes(folder: Path) -> None:
     for config in CONFIGURATIONS.values():
         with torch.inference_mode():
-            matrix = wakened(config)(heard(16, 2))
-        assert matrix.shape == (2, 4, 16, BINS)
+            matrix = wakened(config)(heard(64, 2))
+        assert matrix.shape == (2, 4, 64, BINS)
         assert matrix[:, 0::3].min() >= 0
         assert matrix.abs().max() <= 1
     assert parameters(LiteNetwork(NetworkConfig())) <= 3_000_000
@@ -92,20 +93,30 @@ def batch_norms_fold_away(folder: Path) -> None:
 
 
 @check
-def the_study_is_the_shipped_graph(folder: Path) -> None:
-    """`folder` holds the study's checkpoint; the graph that the service had from it is committed."""
-    network = load_network(folder / "lite_fp16.pt")
-    network.exponent = STUDY.mask_exponent
-    path = folder_of("graph") / "study.onnx"
-    assert export(folder / "lite_fp16.pt", path).size < LARGEST
+def a_moment_depends_on_its_neighbourhood_alone(folder: Path) -> None:
+    """The engine's chunks and their context give what all frames at once do."""
+    network, song = wakened(NetworkConfig()), heard(2 * CHUNK)
     with torch.inference_mode():
-        here = network(heard())
-    close(run_graph(path, heard()), here, 2e-3)
-    from training.lite.export import build_network, read_checkpoint
+        whole = network(song)
+        chunk, bare = (network(song[:, :, CHUNK - context :])[:, :, context:] for context in (CONTEXT, 0))
+    close(chunk, whole[:, :, CHUNK:], 2e-6)
+    assert (bare - whole[:, :, CHUNK:]).abs().max() > 1e-3
 
+
+@check
+def the_study_can_be_measured(folder: Path) -> None:
+    """`folder` holds the study: its own network says the same as ours with its weights, and so does the graph."""
+    sys.path.insert(0, str(folder))
+    import separate as study  # type: ignore[import-not-found]
+
+    network, path = load_network(folder / "lite_fp16.pt"), folder_of("graph") / "study.onnx"
+    spectrum = torch.randn(1, 2, 64, BINS, dtype=torch.complex64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        old = build_network(read_checkpoint(folder / "lite_fp16.pt"))(heard())
-    close(here, old, 5e-4)
+        theirs = study.load(str(folder / "lite_fp16.pt"))(spectrum.transpose(2, 3)).transpose(2, 3)
+        close(network(magnitudes(spectrum)), theirs, 5e-4)
+        network.exponent = STUDY.mask_exponent
+        export(folder / "lite_fp16.pt", path)
+        close(run_graph(path, heard()), network(heard()), 2e-3)
 
 
 @check
@@ -116,12 +127,31 @@ def graphs_compute_what_networks_do(folder: Path) -> None:
     made = export(folder / "run" / "last.pt", path)
     assert export(folder / "run" / "last.pt", again).sha256 == made.sha256
     network = load_network(folder / "run" / "last.pt")
-    for frames in (8, 64, 992):
+    for frames in (16, 64, 1152):
         with torch.inference_mode():
             close(run_graph(path, heard(frames)), network(heard(frames)), 4e-3)
     opened = export(folder / "run" / "last.pt", again, mask_exponent=0.5, mask_shift=0.0)
     assert opened.sha256 != made.sha256
     assert (run_graph(again, heard())[:, 0] >= run_graph(path, heard())[:, 0] - 1e-6).all()
+
+
+@check
+def a_graph_can_learn_on(folder: Path) -> None:
+    options = TrainOptions(small(folder), folder / "run", TINY, steps=60, batch=4, frames=64, rate=5e-3, **QUICK)
+    shipped = folder / "shipped.onnx"
+    learnt = train(options)
+    export(folder / "run" / "last.pt", shipped)
+    network = Run(replace(options, out=folder / "again", init=shipped)).network.eval()
+    song = hear(Feed(options.pools, 64, 4, 0).mixer().batch(0, 0, 16), torch.device("cpu")).magnitudes
+    with torch.inference_mode():
+        close(network(song), run_graphs(shipped, song), 4e-3)
+        close(network.train()(song), run_graphs(shipped, song), 4e-3)  # by the batch's own mean and variance
+    again = train(replace(options, out=folder / "again", init=shipped, steps=10, rate=1e-4))
+    assert again.loss < learnt.loss + 0.02, (learnt.line(), again.line())
+
+
+def run_graphs(path: Path, songs: torch.Tensor) -> torch.Tensor:
+    return torch.cat([run_graph(path, song[None]) for song in songs])
 
 
 @check
