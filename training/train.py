@@ -161,8 +161,8 @@ class Run:
 
 
 def _keep_memory() -> None:
-    """Large arrays are as a rule given back to the system at once, and every page of the next one is new: a third of a
-    step's time. Of the C library on Linux; elsewhere nothing happens."""
+    """Large arrays are as a rule given back to the system at once, and every page of the next one is new, which
+    costs more than filling it. Of the C library on Linux; elsewhere nothing happens."""
     if sys.platform == "linux":
         trim_threshold, mmap_threshold = -1, -3  # malloc.h
         library = ctypes.CDLL(None)

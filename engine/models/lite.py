@@ -146,8 +146,8 @@ def _remembered(blocks: Heard, mix: SampleQueue, position: int, begin: int) -> I
 def measure_gain(blocks: Iterator[Samples]) -> float:
     """1 / (RMS magnitude over both channels, all frames and the bins that the network sees).
 
-    By Parseval's theorem, from the samples' mean square, as if everything in the song lay below 11 kHz: there is so
-    little above it in songs that this was within 0.04 dB, and spectra would cost a tenth of the separation.
+    By Parseval's theorem, from the samples' mean square, as if everything in the song lay below 11 kHz: there was so
+    little above it in eight recordings that this came within 0.05 dB, and it needs no spectra.
     """
     energy, values = 0.0, 0
     with closing(ahead(blocks, "lite-listen")) as heard:
