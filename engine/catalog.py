@@ -44,6 +44,9 @@ class ModelSpec:
     graph: str | None = None
     """Committed ONNX graph, relative to the assets folder, for models that are always there."""
     graph_sha256: str | None = None
+    centre: float = 0.0
+    """How much more what differs between left and right counts against being vocals (see engine.models.lite); 0: as
+    much as the network says."""
 
     @property
     def embedded(self) -> bool:

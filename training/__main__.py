@@ -57,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--workers", type=int, default=1, help="processes that mix; 0: none beside this one")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--init", type=Path, help="checkpoint or graph that a new run begins with")
+    train.add_argument("--leave-out", metavar="SONG", help="one of the CC0 songs (4.Potassium), for validation only")
     train.add_argument("--leakage", type=float, default=0.1, help="weight of leakage into silence in the loss")
     train.add_argument("--validation-examples", type=int, default=64)
     train.add_argument("--validate-minutes", type=float, default=5.0, help="from one validation to the next")
@@ -88,6 +89,7 @@ def _measured(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, default=DATA, help="recordings to measure on")
     command.add_argument("--precision", choices=("f32", "bf16"), default="f32")
     command.add_argument("--threads", type=int, default=2)
+    command.add_argument("--centre", type=float, help="of the model, by default the catalogue's; the study has none")
 
 
 def pools(options: argparse.Namespace) -> None:
@@ -116,6 +118,7 @@ def pools(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     from training.loss import LossWeights
+    from training.mixing import Mixing
     from training.pools import PoolMissing, PoolStale
     from training.train import TrainOptions
     from training.train import train as learn
@@ -139,9 +142,10 @@ def train(options: argparse.Namespace) -> None:
         name: getattr(options, name)
         for name in (*names, "init", "validation_examples", "validate_minutes", "save_minutes")
     }
-    weights = LossWeights(leakage=options.leakage)
+    weights, mixing = LossWeights(leakage=options.leakage), Mixing(left_out=options.leave_out)
+    config = CONFIGURATIONS[options.config]
     try:
-        figures = learn(TrainOptions(**said, minutes=minutes, config=CONFIGURATIONS[options.config], weights=weights))
+        figures = learn(TrainOptions(**said, minutes=minutes, config=config, weights=weights, mixing=mixing))
     except (PoolMissing, PoolStale, ValueError) as error:
         sys.exit(str(error))
     print(figures.line())
@@ -153,8 +157,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
     if not options.data.is_dir():
         sys.exit(f"There are no recordings at {options.data}: give their folder by --data.")
-    named = {"lite": options.model, **({"study": options.study} if options.study else {})}
-    separators = {name: load_lite(path, options.precision, options.threads) for name, path in named.items()}
+    separators = {"lite": load_lite(options.model, options.precision, options.threads, options.centre)}
+    if options.study:
+        separators["study"] = load_lite(options.study, options.precision, options.threads, centre=0)
     clips = (clip for clip in find_clips(options.data) if not options.groups or clip.group in options.groups)
     scores = score_all(clips, separators)
     print(table([*scores, *means(scores)]))
@@ -175,7 +180,7 @@ def spectrograms(options: argparse.Namespace) -> None:
     from training.spectrograms import write_sheet
 
     options.out.mkdir(parents=True, exist_ok=True)
-    separator = load_lite(options.model, options.precision, options.threads)
+    separator = load_lite(options.model, options.precision, options.threads, options.centre)
     for clip in find_clips(options.data):
         print(write_sheet(clip, separated(clip.mixture, separator), options.out))
 

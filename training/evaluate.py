@@ -49,17 +49,23 @@ class Score:
     """dB; not a number where there is no passage without singing."""
 
 
-def load_lite(path: Path, precision: Precision = "f32", threads: int = 2) -> Separator:
-    """A graph, or a checkpoint by way of a graph that is thrown away, run by the engine."""
+def load_lite(path: Path, precision: Precision = "f32", threads: int = 2, centre: float | None = None) -> Separator:
+    """A graph, or a checkpoint by way of a graph that is thrown away, run by the engine. `centre`: in place of the
+    catalogue's."""
     if path.suffix in CHECKPOINTS:
         from training.export import export  # graphs are measured where torch is not installed
 
         with tempfile.TemporaryDirectory() as folder:
             graph = Path(folder) / "graph.onnx"
             export(path, graph)
-            return load_lite(graph, precision, threads)
+            return load_lite(graph, precision, threads, centre)
     spec = load_catalog(CATALOGUE)["lite"]
-    spec = replace(spec, graph=str(path), graph_sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    spec = replace(
+        spec,
+        graph=str(path),
+        graph_sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        centre=spec.centre if centre is None else centre,
+    )
     return lite.load(spec, path, choose("auto"), threads=threads, precision=precision)
 
 

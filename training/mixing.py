@@ -18,6 +18,8 @@ from training.synthesis.sound import RATE, Random
 SIZE, HOP, BINS = 2048, 512, 1024
 """Of the spectra: the product's at 44.1 kHz have 4096 and 1024, the same bins below 11 kHz and the same frames."""
 HERTZ = (np.arange(BINS) * RATE / SIZE).astype(np.float32)
+HELD_OUT_SHARE = 0.5
+"""Of the song that is left out, in validation."""
 Wave = NDArray[np.float32]
 Curve = NDArray[np.float32]
 
@@ -36,15 +38,26 @@ class Mixing:
             "leads": 0.2,
         }
     )
-    real_voice: float = 0.35
-    real_band: float = 0.3
+    real_voice: float = 0.45
+    real_band: float = 0.4
     """How often a side is real stems, where their pool is there; else by `weights` of the synthetic kinds."""
+    real_whole: float = 0.7
+    """How often these are all of a song's voices, or its whole band, as they were mixed; else some, at any levels."""
+    left_out: str | None = None
+    """A song whose stems nothing is learnt from: half of the validation's voices and bands are its."""
     shifted: float = 0.6
     semitones: float = 3.0
     second_band: float = 0.15
     second_voice: float = 0.08
-    mono_song: float = 0.08
-    mono_voice: float = 0.25
+    mono_song: float = 0.2
+    mono_voice: float = 0.4
+    """Synthetic ones in the middle, where singers stand as a rule; others are as wide as they were made, or change with
+    `wider`. Real stems are where they were mixed, or with `mono_real` in the middle."""
+    mono_real: float = 0.1
+    mono_band: float = 0.08
+    wider: float = 0.3
+    spread_band: float = 0.25
+    """How often a synthetic band gets sides that it did not have, as a room or two microphones give them."""
     no_voice: float = 0.09
     no_band: float = 0.04
     voice_pauses: float = 0.3
@@ -89,7 +102,9 @@ def stacked(examples: Sequence[Example]) -> Batch:
 
 
 class Mixer:
-    """`frames` spectra an example. One clip in `hold_out` of each synthetic kind is for validation only."""
+    """`frames` spectra an example. For validation only: one clip in `hold_out` of each synthetic kind, and the stems of
+    the song that is left out.
+    """
 
     def __init__(
         self, pools: Mapping[str, Pool], frames: int, mixing: Mixing | None = None, hold_out: int = 40
@@ -105,7 +120,17 @@ class Mixer:
         for side, kinds in self._kinds.items():
             if not kinds:
                 raise ValueError(f"There is no pool for the {side}: python -m training pools makes them.")
-        self._real = _by_window(pools["real"]) if "real" in pools else {}
+        windows = _by_window(pools["real"]) if "real" in pools else {}
+        out = self.mixing.left_out
+        if out is not None and out not in {song for song, _ in windows}:
+            raise ValueError(f"There is no song {out} among the real stems: {sorted({song for song, _ in windows})}.")
+        self._real = {
+            (side, held_out): [
+                stems[side] for (song, _), stems in windows.items() if stems[side] and (song == out) == held_out
+            ]
+            for side in ("voice", "band")
+            for held_out in (False, True)
+        }
 
     def batch(self, seed: int, step: int, size: int, *, held_out: bool = False) -> Batch:
         """Batch `step` of run `seed`: always the same."""
@@ -147,32 +172,38 @@ class Mixer:
         return Example(voice * np.float32(gain), band, voice_gains, band_gains, level)
 
     def _side(self, random: Random, side: str, speed: float, held_out: bool) -> Wave:
-        share = self.mixing.real_voice if side == "voice" else self.mixing.real_band
-        if self._real and not held_out and random.random() < share:
-            sound = self._real_side(random, side, speed)
-        else:
-            kinds = self._kinds[side]
-            weights = np.array([self.mixing.weights[kind] for kind in kinds])
-            pool = self._pools[kinds[int(random.choice(len(kinds), p=weights / weights.sum()))]]
-            sound = self._cut(random, pool, self._number(random, pool, held_out), speed)
-        return placed(random, sound, self.mixing.mono_voice if side == "voice" else self.mixing.mono_song)
+        mixing = self.mixing
+        share = mixing.real_voice if side == "voice" else mixing.real_band
+        if self._real[side, held_out] and random.random() < (HELD_OUT_SHARE if held_out else share):
+            return placed(random, self._real_side(random, side, speed, held_out), mixing.mono_real, 0)
+        kinds = self._kinds[side]
+        weights = np.array([mixing.weights[kind] for kind in kinds])
+        pool = self._pools[kinds[int(random.choice(len(kinds), p=weights / weights.sum()))]]
+        sound = self._cut(random, pool, self._number(random, pool, held_out), speed)
+        if side == "voice":
+            return placed(random, sound, mixing.mono_voice, mixing.wider)
+        if random.random() < mixing.spread_band:
+            sound = spread(random, sound)
+        return placed(random, sound, mixing.mono_band, mixing.wider)
 
     def _number(self, random: Random, pool: Pool, held_out: bool) -> int:
         """The first clips are held out, at least one."""
         kept = max(1, len(pool) // self._hold_out)
         return int(random.integers(kept)) if held_out or len(pool) == kept else int(random.integers(kept, len(pool)))
 
-    def _real_side(self, random: Random, side: str, speed: float) -> Wave:
-        """Some of the stems that sound in one window of a song, each at a level of its own, together at RMS 0.08."""
+    def _real_side(self, random: Random, side: str, speed: float, held_out: bool) -> Wave:
+        """What sounds in one window of a song, whole or some of its stems at levels of their own; RMS 0.08 together."""
         pool = self._pools["real"]
-        windows = [stems for stems in self._real.values() if stems[side]]
-        stems = windows[int(random.integers(len(windows)))][side]
-        share = random.uniform(0.3, 1)
-        chosen = [stem for stem in stems if random.random() < share] or [stems[int(random.integers(len(stems)))]]
+        windows = self._real[side, held_out]
+        chosen, decibels = windows[int(random.integers(len(windows)))], 0.0
+        if random.random() >= self.mixing.real_whole:
+            share, decibels = random.uniform(0.3, 1), 3.0
+            some = [stem for stem in chosen if random.random() < share]
+            chosen = some or [chosen[int(random.integers(len(chosen)))]]
         offset = random.random()
         total = np.zeros((2, self.samples), np.float32)
         for stem in chosen:
-            total += self._cut(random, pool, stem, speed, offset) * np.float32(10 ** (random.normal(0, 3) / 20))
+            total += self._cut(random, pool, stem, speed, offset) * np.float32(10 ** (random.normal(0, decibels) / 20))
         loudness = float(np.sqrt(np.mean(np.square(total))))
         return total * np.float32(min(0.08 / (loudness + 1e-9), 30.0))
 
@@ -202,13 +233,22 @@ def mono(sound: Wave) -> Wave:
     return np.repeat(sound.mean(0, keepdims=True), 2, 0)
 
 
-def placed(random: Random, sound: Wave, mono_share: float) -> Wave:
+def spread(random: Random, sound: Wave) -> Wave:
+    """Left and right get apart: the middle, delayed by 5 to 30 ms, is added to one side and taken from the other (H.
+    Lauridsen's pseudo-stereo, 1954). Played in mono, nothing has changed."""
+    delay = int(random.uniform(0.005, 0.03) * RATE)
+    side = sound.mean(0) * np.float32(random.uniform(0.2, 1))
+    side = np.concatenate([np.zeros(delay, np.float32), side[:-delay]])
+    return np.stack([sound[0] + side, sound[1] - side])
+
+
+def placed(random: Random, sound: Wave, mono_share: float, wider_share: float) -> Wave:
     """Sides swapped or not, mono, wider or narrower, upside down or not."""
     if random.random() < 0.5:
         sound = sound[::-1]
     if random.random() < mono_share:
         sound = mono(sound)
-    elif random.random() < 0.3:
+    elif random.random() < wider_share:
         middle, side = (sound[0] + sound[1]) / 2, (sound[0] - sound[1]) / 2 * np.float32(random.uniform(0, 1.6))
         sound = np.stack([middle + side, middle - side])
     return sound if random.random() < 0.5 else -sound

@@ -1,10 +1,14 @@
 """`lite`, the embedded model: vocals by a small network on spectra, accompaniment as what is left.
 
-The song is heard twice. The first time its loudness is measured: the network was trained on spectra whose RMS
-magnitude below bin 1024 is 1. The second time it is cut into chunks of 896 frames (21 s), each shown to the network
+The song is heard twice. The first time its loudness and width are measured: the network was trained on spectra whose
+RMS magnitude below bin 1024 is 1. The second time it is cut into chunks of 896 frames (21 s), each shown to the network
 with 128 frames (3 s) before and after, which are then thrown away; what lies further away hardly counts for a frame
 (-64 dB, ADR 37). It answers with a matrix [LL LR; RL RR] for each bin below 1024; above it, where it sees nothing,
 the mean of bins 880 to 1009 (9.5 to 10.9 kHz) is carried on.
+
+Singers are mixed to the middle, so the matrix is weighed by how central its bin is: |M|² / (|M|² + k·|S|²), with
+M = (L+R)/2 and S = (L-R)/2, the Wiener filter of the middle against k times the sides. Where what the network takes for
+voice is wider than all that sounds there, or nothing else sounds, k falls to 0 (ADR 38).
 """
 
 from __future__ import annotations
@@ -57,6 +61,19 @@ SEEN = 1024
 """Bins that the network sees."""
 CARRIED = slice(880, 1010)
 """Bins whose mean matrix serves all bins that the network does not see."""
+NEAR = 96
+"""Frames (2.2 s) before and after a frame that tell how wide its voice is: the energy of S over that of M."""
+EVERY = 4
+"""Of these one frame in so many is looked at."""
+NARROW, WIDE = 0.06, 0.5
+"""A voice narrower than this is in the middle, whatever surrounds it; one much wider never is: a singer on one side, or
+one channel silent, has 1."""
+TRUSTED, DOUBTED = 0.9, 1.3
+"""Width of the voice over that of the whole: up to the first k counts fully, from the second on not at all."""
+BESIDE, ALONE = 0.88, 0.95
+"""Energy of the voice over that of the whole: where it is alone nothing has to be taken from it, however wide it is."""
+QUIET = 1e-12
+"""Of magnitudes squared: where nothing sounds, nothing is off the middle."""
 PER_MEAN_SQUARE = SIZE / 2 * float(np.square(hann()).sum()) / SEEN
 """Mean of |X|² over the bins seen, for samples of mean square 1: half of a spectrum's energy lies in positive
 frequencies, and it is the windowed samples' times SIZE."""
@@ -94,7 +111,7 @@ class LiteSeparator(GraphModel):
         starts, the whole song is heard first, and the chunk before is computed too: its last frames reach
         into the one asked for."""
         stages = stages or Stages()
-        gain = measure_gain(song.listen())
+        gain = loudness_gain(song.listen())
         first = max(0, start_patch - 1)
         begin, position = self.patch_start(start_patch), first * self.patch_samples - SIZE // 2
         entry = max(0, position - CONTEXT * HOP) if first else 0
@@ -127,7 +144,11 @@ class LiteSeparator(GraphModel):
             for waves, keep, magnitude in chunks:
                 with stages.timing("network"):
                     (demix,) = self._session.run({"magnitudes": magnitude})
-                yield block_of(waves, keep), demix[0, :, keep]
+                    heard = slice(frames_in(waves.shape[1]))  # without those that only fill up
+                    middle, side = magnitude[0, 2:, heard]
+                    sides = sides_by_frame(demix[0, :, heard], middle, side, self._spec.centre)
+                    matrices = demix[0, :, keep] * central(middle[keep], side[keep], sides[keep])
+                yield block_of(waves, keep), matrices
 
     def _stems(self, vocals: Samples, mix: SampleQueue | None) -> Mapping[str, Samples]:
         if mix is None:
@@ -143,11 +164,12 @@ def _remembered(blocks: Heard, mix: SampleQueue, position: int, begin: int) -> I
         yield block
 
 
-def measure_gain(blocks: Iterator[Samples]) -> float:
-    """1 / (RMS magnitude over both channels, all frames and the bins that the network sees).
+def loudness_gain(blocks: Iterator[Samples]) -> float:
+    """1 / (RMS magnitude over both channels, all frames and the bins that the network sees) of a song, (frames, 2) in
+    blocks.
 
-    By Parseval's theorem, from the samples' mean square, as if everything in the song lay below 11 kHz: there was so
-    little above it in eight recordings that this came within 0.05 dB, and it needs no spectra.
+    By Parseval's theorem from the samples' mean square, as if everything in it lay below 11 kHz: there was so little
+    above it in eight recordings that this came within 0.05 dB, and it needs no spectra.
     """
     energy, values = 0.0, 0
     with closing(ahead(blocks, "lite-listen")) as heard:
@@ -156,6 +178,43 @@ def measure_gain(blocks: Iterator[Samples]) -> float:
             energy += float(np.dot(flat, flat))
             values += flat.size
     return 1 / (math.sqrt(PER_MEAN_SQUARE * energy / max(1, values)) + 1e-9)
+
+
+def sides_by_frame(demix: Tensor, middle: Tensor, side: Tensor, centre: float) -> Tensor:
+    """k of each frame, (frames, 1), from matrices (4, frames, bins) and magnitudes (frames, bins).
+
+    The voice is taken as (LL+RR)/2 times the song here: what goes across hardly counts for these sums.
+    """
+    frames = len(middle)
+    gains = np.square((demix[0, ::EVERY] + demix[3, ::EVERY]) / 2)
+    energies = [np.square(each[::EVERY]) for each in (middle, side)]
+    sums = [np.einsum("fb,fb->f", gains, energy) for energy in energies] + [energy.sum(1) for energy in energies]
+    voice_middle, voice_side, whole_middle, whole_side = _near(np.stack(sums), NEAR // EVERY) + QUIET
+    wider = voice_side / voice_middle / np.clip(whole_side / whole_middle, NARROW, WIDE)
+    share = (voice_middle + voice_side) / (whole_middle + whole_side)
+    sides = centre * _falling(wider, TRUSTED, DOUBTED) * _falling(share, BESIDE, ALONE)
+    return np.repeat(sides, EVERY)[:frames, None].astype(np.float32)
+
+
+def _falling(values: NDArray[np.float64], full: float, none: float) -> NDArray[np.float64]:
+    """1 up to `full`, 0 from `none` on, straight between."""
+    return np.clip((none - values) / (none - full), 0, 1)
+
+
+def _near(rows: NDArray[np.float32], reach: int) -> NDArray[np.float64]:
+    """Sums over each value and up to `reach` of them on either side, (rows, values) → (rows, values)"""
+    count = rows.shape[1]
+    sums = np.cumsum(np.pad(rows.astype(np.float64), ((0, 0), (1, 0))), axis=1)
+    place = np.arange(count)
+    found: NDArray[np.float64] = sums[:, np.minimum(place + reach + 1, count)] - sums[:, np.maximum(place - reach, 0)]
+    return found
+
+
+def central(middle: Tensor, side: Tensor, sides: Tensor) -> Tensor:
+    """|M|² / (|M|² + sides · |S|²) of magnitudes, (frames, bins) → (frames, bins)"""
+    energy: Tensor = np.square(middle)
+    energy += np.float32(QUIET)
+    return np.asarray(energy / (energy + sides * np.square(side)), np.float32)
 
 
 def _heard_chunks(

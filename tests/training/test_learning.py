@@ -38,12 +38,12 @@ def run(python: str, name: str, folder: Path) -> None:
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CHECKS)
 def test_in_torch(name: str, training_python: str, tmp_path: Path) -> None:
     run(training_python, name, tmp_path)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_study_can_be_measured(training_python: str, shared: Path) -> None:
     run(training_python, "the_study_can_be_measured", shared / "lite")

@@ -27,6 +27,7 @@ from training.mixing import (
     placed,
     resampled,
     shelf,
+    spread,
 )
 from training.pools import FULL_SCALE, Pool
 from training.synthesis.sound import LENGTH, RATE
@@ -35,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FRAMES = 64
 PLAIN = Mixing(
     shifted=0, second_band=0, second_voice=0, mono_song=0, mono_voice=0, no_voice=0, no_band=0, voice_pauses=0,
-    band_pauses=0, voice_db=(0, 0, 0, 0), real_voice=0, real_band=0,
+    band_pauses=0, voice_db=(0, 0, 0, 0), real_voice=0, real_band=0, mono_real=0, mono_band=0, wider=0, spread_band=0,
 )  # fmt: skip
 
 
@@ -117,10 +118,19 @@ def test_pauses_are_silent_and_their_borders_soft() -> None:
 def test_placing_keeps_what_there_is() -> None:
     sound = np.random.default_rng(0).normal(0, 1, (2, 1000)).astype(np.float32)
     for seed in range(30):
-        moved = placed(np.random.default_rng(seed), sound, mono_share=0)
+        moved = placed(np.random.default_rng(seed), sound, mono_share=0, wider_share=0.5)
         assert moved.shape == sound.shape
         np.testing.assert_allclose(np.abs(moved.sum(0)), np.abs(sound.sum(0)), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(mono(sound)[0], mono(sound)[1])
+
+
+def test_spreading_gives_sides_and_leaves_the_middle() -> None:
+    sound = mono(np.random.default_rng(0).normal(0, 1, (2, 4000)).astype(np.float32))
+    for seed in range(10):
+        wide = spread(np.random.default_rng(seed), sound)
+        np.testing.assert_allclose(wide.sum(0), sound.sum(0), rtol=1e-4, atol=1e-5)
+        across = float(np.mean((wide[0] - wide[1]) ** 2) / np.mean((wide[0] + wide[1]) ** 2))
+        assert 0.02 < across < 1.1
 
 
 def test_shelves_and_equalisers() -> None:
@@ -133,13 +143,14 @@ def test_shelves_and_equalisers() -> None:
 
 
 def real_pool() -> Pool:
-    """Two windows of one song: constant stems 1, 2 (voice) and 3, 4 (band); in the second, no voice."""
-    stems = [(0, "lead", 1), (0, "backing", 2), (0, "band", 3), (0, "band", 4), (1, "band", 5)]
+    """Song a: constant stems 1, 2 (voice) and 3, 4 (band); in its second window, no voice. Song b: a voice of -1."""
+    stems = [("a", 0, "lead", 1), ("a", 0, "backing", 2), ("a", 0, "band", 3), ("a", 0, "band", 4), ("a", 1, "band", 5)]
+    stems.append(("b", 0, "lead", -1))
     clips: list[dict[str, Any]] = [
-        {"number": window, "song": "a", "window": window, "stem": str(value), "role": role}
-        for window, role, value in stems
+        {"number": window, "song": song, "window": window, "stem": str(value), "role": role}
+        for song, window, role, value in stems
     ]
-    values = np.array([value for _, _, value in stems], np.int16)[:, None, None] * 1000
+    values = np.array([value for *_, value in stems], np.int16)[:, None, None] * 1000
     samples = np.broadcast_to(values, (len(stems), 2, LENGTH)).astype(np.int16)
     return Pool("real", "both", "", tuple(clips), samples)
 
@@ -148,10 +159,27 @@ def test_real_stems_of_one_moment_are_combined(pools: dict[str, Pool]) -> None:
     mixer = Mixer({**pools, "real": real_pool()}, FRAMES, replace(PLAIN, real_voice=1.0, real_band=1.0))
     for seed in range(10):
         random = np.random.default_rng(seed)
-        voice = mixer._real_side(random, "voice", 1.0)
+        voice = mixer._real_side(random, "voice", 1.0, held_out=False)
         assert float(np.sqrt(np.mean(voice**2))) == pytest.approx(0.08, rel=0.01)
     held_out = mixer.example(np.random.default_rng(0), held_out=True)
-    assert np.ptp(held_out.band) > 0.1, "validation is of synthetic songs only"
+    assert np.ptp(held_out.band) > 0.1, "no song is left out: validation is of synthetic songs only"
+
+
+def test_a_song_that_is_left_out_is_heard_in_validation_alone(pools: dict[str, Pool]) -> None:
+    with pytest.raises(ValueError, match=r"no song c .*'a', 'b'"):
+        Mixer({**pools, "real": real_pool()}, FRAMES, replace(PLAIN, left_out="c"))
+    plain = replace(PLAIN, real_voice=1.0, left_out="b")
+    mixer = Mixer({**pools, "real": real_pool()}, FRAMES, plain)
+    voices = [mixer._real_side(np.random.default_rng(seed), "voice", 1.0, held_out=False) for seed in range(20)]
+    assert all(voice.min() > 0 for voice in voices)
+    assert mixer._real_side(np.random.default_rng(0), "voice", 1.0, held_out=True).max() < 0
+    held_out = [mixer.example(np.random.default_rng(seed), held_out=True) for seed in range(20)]
+    constant = [np.ptp(example.voice) < 1e-6 for example in held_out]
+    assert any(constant) and not all(constant), "half of the voices are of the song"
+    # As they were mixed: one level, whatever the draw.
+    whole = Mixer({**pools, "real": real_pool()}, FRAMES, replace(plain, real_whole=1.0))
+    bands = [whole._real_side(np.random.default_rng(seed), "band", 1.0, held_out=False) for seed in range(5)]
+    assert all(float(np.sqrt(np.mean(band**2))) == pytest.approx(0.08, rel=0.01) for band in bands)
 
 
 def test_workers_end_with_whom_they_work_for(tmp_path: Path) -> None:
