@@ -13,6 +13,7 @@ import numpy as np
 from engine.audio import AudioInfo, Samples
 from engine.audio_io import DecodeLimits, DecodeReport, decode
 from engine.dsp.resample import SegmentGrid
+from engine.heard_song import LONGEST_SECONDS, HeardSong
 from engine.sample_queue import SampleQueue
 from engine.stages import Stages
 from engine.tags import Tags
@@ -77,16 +78,23 @@ class SongFile:
         self._kept_from = remembered
         self._stages = stages
         self._check, self._on_heard = check, on_heard
+        self._short = info.seconds <= LONGEST_SECONDS
+        self._heard: HeardSong | None = None
         self._open: list[Generator[Samples]] = []
 
     def close(self) -> None:
         """End every decoder that still runs. An error's traceback would keep them open."""
         for blocks in self._open:
             blocks.close()
+        if self._heard is not None:
+            self._heard.close()
 
     def listen(self) -> Iterator[Samples]:
-        heard = 0
-        for block in self._resampled(self._opened(0, followed=True), 0):
+        heard, decoded = 0, self._opened(0, followed=not self._short)
+        if self._short:
+            self._heard = HeardSong(self.channels)
+            decoded = self._heard.keep(decoded)
+        for block in self._resampled(decoded, 0):
             heard += len(block)
             self._on_heard(heard)
             yield block
@@ -118,6 +126,8 @@ class SongFile:
             yield block
 
     def _opened(self, start: int, *, followed: bool = False) -> Iterator[Samples]:
+        if self._heard is not None and (kept := self._heard.blocks(start)) is not None:
+            return kept
         blocks = self._decoded(start, followed)
         self._open.append(blocks)
         return blocks

@@ -12,7 +12,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from engine.download import Progress
 
 MARKER_NAME = "verified.json"
+LOCK_SECONDS = 0.5
+"""How often is asked whether another one that fetches the same is done."""
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +81,22 @@ class WeightsStore:
 
     def pull(self, spec: ModelSpec, on_progress: Progress | None = None) -> Path:
         """The folder of verified weights, fetched if need be. Of several callers one fetches, the others
-        wait. Raises WeightsUnavailable (also for a model that has no archive) and WeightsCorrupt."""
+        wait. `on_progress` is called while bytes come, between attempts, and by those who wait; it may raise, to
+        give up. Raises WeightsUnavailable (also for a model that has no archive) and WeightsCorrupt."""
         archive = spec.archive
         if archive is None:
             raise WeightsUnavailable(f"The model {spec.id} is part of the service: there is nothing to pull.")
         found = self.find(spec)
         if found is not None:
             return found
+
+        def waiting() -> None:
+            if on_progress is not None:
+                on_progress(self._arrived(archive), archive.size)
+
         try:
             self._cache.mkdir(parents=True, exist_ok=True)
-            with _locked(self._cache / f"{archive.directory}.lock"):
+            with _locked(self._cache / f"{archive.directory}.lock", waiting):
                 return self.find(spec) or self._obtain(archive, on_progress)
         except OSError as error:
             raise WeightsUnavailable(f"The cache {self._cache} can't be used: {error}.") from error
@@ -143,6 +152,13 @@ class WeightsStore:
             deadline=self._deadline,
         ).run(on_progress)
 
+    def _arrived(self, archive: Archive) -> int:
+        """Bytes that whoever fetches it has by now."""
+        try:
+            return (self._cache / f"{archive.directory}.tar.gz.partial").stat().st_size
+        except FileNotFoundError:
+            return 0
+
     def _install(self, archive: Archive, packed: Path) -> Path:
         """Unpack beside the target, verify every tensor, then rename: the target is whole or absent."""
         target = self._cache / archive.directory
@@ -173,10 +189,16 @@ class WeightsStore:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One holder at a time, over threads and processes; a holder that dies lets go."""
+def _locked(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """One holder at a time, over threads and processes; a holder that dies lets go. `waiting` may raise."""
     with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                waiting()
+                time.sleep(LOCK_SECONDS)
         yield
 
 

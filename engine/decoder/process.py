@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,23 +18,27 @@ START = "import sys; sys.path.extend(sys.argv[1:]); from engine.decoder.child im
 # behalf of every package that asks for it, takes as long as Python itself.
 COMMAND = [sys.executable, "-I", "-S", "-B", "-c", START, str(ROOT), sysconfig.get_path("platlib")]
 PIPE_BYTES = 2**20
+NOT_ITS_OWN = {signal.SIGTERM, signal.SIGINT}
+"""Service managers and terminals send them to every process of a service: one that is told to stop by them may still
+need its decoders."""
 
 
 class DecoderProcess:
     """Started at once; serves one song. It ends with `end`, or by itself when this process does."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={},
-            cwd="/",
-            start_new_session=True,
-            bufsize=0,
-            pipesize=PIPE_BYTES,
-        )
+        with _blocked(NOT_ITS_OWN):
+            self._process = subprocess.Popen(
+                COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+                start_new_session=True,
+                bufsize=0,
+                pipesize=PIPE_BYTES,
+            )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
         self.pid = self._process.pid
@@ -67,3 +71,13 @@ class DecoderProcess:
     def _close(self) -> None:
         self._stdin.close()
         self._stdout.close()
+
+
+@contextmanager
+def _blocked(signals: Collection[signal.Signals]) -> Iterator[None]:
+    """In this thread, and for good in a process that it starts meanwhile: from that one's first moment on."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

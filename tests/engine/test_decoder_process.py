@@ -148,6 +148,18 @@ def test_forked_processes_have_none(song: Path) -> None:
     assert done.stdout.split() == ["44100", "False", "1"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_only_its_owner_ends_it(number: int, song: Path, music: Samples) -> None:
+    """Not who tells every process of a service, or of a terminal, to stop: before it has loaded, or at work."""
+    warm_decoder()
+    (spare,) = children()
+    os.kill(spare, number)
+    with decode(song, LIMITS) as decoding:
+        assert children() == [spare]
+        os.kill(spare, number)
+        np.testing.assert_array_equal(np.concatenate(list(decoding.blocks())), music)
+
+
 @pytest.mark.parametrize("start", [0, 1, 30_000, 88_199, 88_200, 100_000])
 def test_from_a_sample_on(start: int, song: Path, music: Samples) -> None:
     with decode(song, LIMITS) as decoding:

@@ -25,7 +25,7 @@ from tests.engine import decoders
 from tests.engine.audio_files import encode
 from tests.engine.hostile_files import DAMAGES, FORMATS, HLS, RATE, write_song
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 LIMITS = DecodeLimits(seconds=60, wait_seconds=30)
 SHORT = DecodeLimits(seconds=0.5, wait_seconds=30)
 BAD = "audio_undecodable"

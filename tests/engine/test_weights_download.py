@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -260,3 +262,30 @@ def test_of_two_processes_one_fetches_and_both_find(tmp_path: Path, release: Rel
     answers = [child.communicate(timeout=60)[0].strip() for child in children]
     assert answers == [str(tmp_path / "cache" / "tiny")] * 2
     assert len(release.requests) == 1
+
+
+class GivenUp(Exception):
+    pass
+
+
+def test_waiting_for_another_s_download_can_be_given_up(tmp_path: Path, release: Release, spec: ModelSpec) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (cache / "tiny.tar.gz.partial").write_bytes(bytes(1000))  # as far as the other one has come
+    told: list[tuple[int, int | None]] = []
+
+    def give_up(have: int, whole: int | None) -> None:
+        told.append((have, whole))
+        if len(told) == 3:
+            raise GivenUp
+
+    with (cache / "tiny.lock").open("a") as lock, ThreadPoolExecutor(1) as pool:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        pulling = pool.submit(store(tmp_path).pull, spec, give_up)
+        try:
+            with pytest.raises(GivenUp):
+                pulling.result(timeout=20)
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    assert told == [(1000, len(release.content))] * 3
+    assert release.requests == []
