@@ -8,15 +8,29 @@ transaction was committed. A row never promises a file that is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from backend.identity import new_id
+from backend.logs import here
 from backend.storage import Storage, StorageAway
 
+log = logging.getLogger(__name__)
+
 ROOM = "leaving"
+PATIENCE_SECONDS = 3.0
+"""How long a request waits until its files are removed."""
+AT_ONCE = 16
+"""Threads of a process that remove files for requests, with those that a storage hangs on to."""
+
+_free = threading.BoundedSemaphore(AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +83,35 @@ def remove(storage: Storage, keys: Iterable[str]) -> bool:
     except StorageAway:
         return False
     return gone
+
+
+def remove_soon(storage: Storage, keys: Collection[str]) -> bool:
+    """The same for a request, which doesn't wait for it for long; only of what nothing ever comes to again.
+
+    What takes longer goes on in a thread that doesn't keep the process; what fails there, or finds no thread free, is
+    left to the check for orphans.
+    """
+    until, removed = time.monotonic() + PATIENCE_SECONDS, Future[bool]()
+    if not _free.acquire(timeout=PATIENCE_SECONDS):
+        log.error("%s may still be in the storage, which hangs", ", ".join(keys))
+        return False
+
+    def run() -> None:
+        try:
+            removed.set_result(remove(storage, keys))
+        except BaseException as error:
+            removed.set_exception(error)
+        finally:
+            _free.release()
+
+    try:
+        threading.Thread(target=here(run), name="removal", daemon=True).start()
+    except RuntimeError:  # no thread is to be had: then it is done here
+        run()
+    try:
+        return removed.result(max(0.0, until - time.monotonic()))
+    except NotYet:
+        return False
 
 
 def forget(storage: Storage, leaving: Leaving) -> None:

@@ -35,7 +35,8 @@ def back_up(database: Database, storage: Storage, folder: Path) -> Manifest:
     os.chmod(folder, 0o700)  # it holds what the database holds
     for _ in range(ROUNDS):
         found = _snapshot(database, folder)
-        lacking = [file.key for file in manifest.listed(folder / LISTED) if not _copied(storage, folder, file)]
+        # Each once: songs of the same content share one.
+        lacking = {file.key for file in manifest.listed(folder / LISTED) if not _copied(storage, folder, file)}
         lost = inventory.still_named(database, lacking)
         if len(lost) == len(lacking):
             break

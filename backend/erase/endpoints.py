@@ -21,7 +21,7 @@ def erase_tenant(request: Request, body: TenantErasure, caller: TenantOwner, wir
     with wiring.database.read() as session:
         service.require_name(session, caller.tenant_id, body.name)
     recovery.confirm_password(wiring, caller.email, body.password, caller.actor)
-    return _view(service.erase_tenant(wiring, caller.actor, caller.tenant_id))
+    return _view(service.erase_tenant(wiring, caller.actor, caller.tenant_id, owner=caller.user_id))
 
 
 def erase_me(request: Request, body: PersonErasure, caller: Oneself, wiring: WiringOf) -> ErasureReceipt:

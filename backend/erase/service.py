@@ -18,6 +18,7 @@ from backend import removal
 from backend import storage as keys
 from backend.audit import service as audit
 from backend.audit.service import Actor
+from backend.auth.role import RoleNeeded
 from backend.credit import service as credit
 from backend.erase import receipt, repository
 from backend.invitation import service as invitations
@@ -77,12 +78,18 @@ def require_name(session: Session, tenant_id: UUID, name: str) -> None:
         raise TenantNameWrong
 
 
-def erase_tenant(wiring: Wiring, actor: Actor, tenant_id: UUID, reason: str | None = None) -> Erasure:
-    """With its people, but for those who are in another tenant too. Raises TenantUnknown, LastOperator."""
+def erase_tenant(
+    wiring: Wiring, actor: Actor, tenant_id: UUID, reason: str | None = None, *, owner: UUID | None = None
+) -> Erasure:
+    """With its people, but for those who are in another tenant too. `owner`: who must still be one; None: the
+    service's operator does it. Raises TenantUnknown, RoleNeeded, LastOperator.
+    """
     with wiring.database.write() as session:
         tenants.lock(session, tenant_id)
         if tenants.get(session, tenant_id).erased_at is not None:
             raise TenantUnknown
+        if owner is not None and tenants.role_of(session, tenant_id, owner) != "owner":
+            raise RoleNeeded("owner")
         going = _Going([tenant_id])
         for user_id in repository.people_of(session, tenant_id):
             if repository.tenants_of(session, user_id) == [tenant_id]:
@@ -142,7 +149,7 @@ def _erase(
             tenants.remove(session, place.tenant_id, place.user_id)
             counts["memberships"] += 1
         invitations.revoke_of(session, place.tenant_id, place.user_id)
-    running = [task_id for scope in going.scopes for task_id in _stop(wiring, session, scope)]
+    running = [task_id for scope in going.scopes for task_id in _stop(session, scope)]
     found = [(scope, repository.files(session, scope)) for scope in going.scopes]
     task_keys = {task_id: keys.task_key(name, task_id) for _, files in found for task_id, name in files.tasks}
     upload_keys = {upload_id: key for _, files in found for upload_id, key in files.uploads}
@@ -178,12 +185,12 @@ def _erase(
     return content, leaving
 
 
-def _stop(wiring: Wiring, session: Session, scope: Scope) -> list[UUID]:
+def _stop(session: Session, scope: Scope) -> list[UUID]:
     """End what is under way, with what workers take meanwhile; which tasks workers had."""
     running: list[UUID] = []
     while True:
         running += repository.processing(session, scope)
-        if not cancellation.cancel_all(wiring, session, scope):
+        if not cancellation.cancel_all(session, scope):
             return running
 
 

@@ -1,7 +1,17 @@
 """Where songs and results lie, addressed by keys that only the server makes."""
 
 from backend.settings import Settings
-from backend.storage.base import ABANDONED_SECONDS, Part, Sending, Storage, StorageAway, Stored, WrongSize
+from backend.storage.base import (
+    ABANDONED_SECONDS,
+    Part,
+    Sending,
+    Storage,
+    StorageAway,
+    StorageFailed,
+    StorageRefused,
+    Stored,
+    WrongSize,
+)
 from backend.storage.keys import (
     PLEDGED,
     SENDING,
@@ -26,6 +36,8 @@ __all__ = [
     "Sending",
     "Storage",
     "StorageAway",
+    "StorageFailed",
+    "StorageRefused",
     "Stored",
     "WrongSize",
     "any_task_key",

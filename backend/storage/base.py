@@ -18,13 +18,30 @@ RETRY_SECONDS = 5
 
 
 class StorageAway(Problem):
-    """It can't be reached, or refuses us; it may be otherwise in a moment, or when the operator has seen to it."""
+    """It can't be reached, or refuses all we ask; it may be otherwise in a moment, or when the operator has seen to
+    it."""
 
     status = 503
     code = "storage_unavailable"
     detail = "The storage of songs and results can't be used at the moment."
     advice = f"Send the same request again in {RETRY_SECONDS} seconds."
     headers = {"Retry-After": str(RETRY_SECONDS)}
+
+
+class StorageRefused(StorageAway):
+    """It answers, and refuses this one file, which may be forbidden, archived or locked: waiting is of no use."""
+
+    code = "storage_refused"
+    detail = "The storage of songs and results refuses this file."
+    advice = "Tell the operator, whose storage has a rule or a state of its own for this file."
+    headers = {}
+
+
+class StorageFailed(StorageAway):
+    """It answers, and fails with this one file, again and again: waiting may be of use, but not for ever."""
+
+    code = "storage_failed"
+    detail = "The storage of songs and results fails with this file."
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +106,8 @@ class WrongSize(Exception):
 class Storage(Protocol):
     """Files by keys (`backend.storage.keys`). A file is there whole or not at all, and outlives a power cut.
 
-    Whatever asks a storage that can't be used raises StorageAway, but for `delete`.
+    Whatever asks a storage that can't be used raises StorageAway, but for `delete`; StorageRefused or StorageFailed,
+    which are such, where only this file can't. What this machine lacks (file handles, memory) is raised as what it is.
     """
 
     @property

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from glob import glob
 from pathlib import Path, PurePosixPath
 from uuid import UUID
 
@@ -141,10 +142,9 @@ class LocalStorage:
 
     def attempts(self, source_name: str, task_id: UUID) -> list[int]:
         """Numbers of the attempts of a task that have left files."""
-        folder = self.path(task_key(source_name, task_id))
-        if not folder.is_dir():
-            return []
-        return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdigit())
+        return sorted(
+            int(name) for name in glob("*", root_dir=self.path(task_key(source_name, task_id))) if name.isdigit()
+        )
 
     def clear_incoming(self, owner: str) -> None:
         """Remove what a process of that name left when it was killed; called before it starts again."""
@@ -152,9 +152,10 @@ class LocalStorage:
 
     def remove_abandoned(self) -> None:
         """Remove what killed processes left in `incoming/`, where nobody of their name came after them."""
-        for folder in self.root.glob("incoming/*/*"):
-            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
+        for folder in (self.root / name for name in glob("incoming/*/*", root_dir=self.root)):
+            with suppress(FileNotFoundError):  # another process was faster
+                if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                    shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
         pass

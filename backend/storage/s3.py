@@ -16,19 +16,30 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from uuid import UUID
 
+from backend.probe import Probe
 from backend.settings.storage import Storage as Settings
-from backend.storage.base import ABANDONED_SECONDS, CHUNK_BYTES, Sending, StorageAway, Stored
+from backend.storage.base import (
+    ABANDONED_SECONDS,
+    CHUNK_BYTES,
+    Sending,
+    StorageAway,
+    StorageFailed,
+    StorageRefused,
+    Stored,
+)
 from backend.storage.keys import PLEDGED, ROOMS, SAMPLES, SENDING, task_key
 from backend.storage.local import LocalStorage
-from backend.storage.s3_client import DAMAGED, Clients, answers, refusal
+from backend.storage.s3_client import DAMAGED, Clients, LooseThreads, answers, reached, refusal, refused
 from backend.storage.s3_sending import GRACE_SECONDS, S3Sending
 
 if TYPE_CHECKING:
-    from boto3.s3.transfer import TransferConfig
+    from boto3.s3.transfer import S3Transfer, TransferConfig
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 8
+LISTS_WITHIN_SECONDS = 10.0
+"""A storage that takes longer to say that nothing lies there is away."""
 
 
 class S3Storage:
@@ -37,6 +48,7 @@ class S3Storage:
         self._scratch = scratch
         self._clients = Clients(settings)
         self._bucket, self._prefix = settings.bucket, settings.prefix
+        self._lists = Probe("storage", self._list, patience=LISTS_WITHIN_SECONDS, fresh=0)
 
     @cached_property
     def sending(self) -> Sending | None:
@@ -47,8 +59,8 @@ class S3Storage:
     def adopt(self, file: Path, key: str) -> None:
         for left in reversed(range(self._settings.attempts)):
             try:
-                with answers(f"storing {key}"):
-                    self._clients.ours.upload_file(str(file), self._bucket, self._prefix + key, Config=self._transfer)
+                with self._answers_for(f"storing {key}"), self._sender() as sender:
+                    sender.upload_file(str(file), self._bucket, self._prefix + key)
                 break
             except StorageAway as error:
                 if not left or refusal(error) not in DAMAGED:
@@ -64,7 +76,7 @@ class S3Storage:
     def size(self, key: str) -> int:
         if _is_sample(key):
             return self._scratch.size(key)
-        with answers(f"looking for {key}"):
+        with self._answers_for(f"looking for {key}"):
             return self._clients.ours.head_object(Bucket=self._bucket, Key=self._prefix + key)["ContentLength"]
 
     def read(self, key: str, start: int = 0, size: int | None = None, version: str | None = None) -> Iterator[bytes]:
@@ -77,21 +89,21 @@ class S3Storage:
         failures = 0
         while start < end:
             before = start
+            with self._answers_for(f"reading {key}"):  # tried again by the client
+                got = self._clients.ours.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-{end - 1}", **same
+                )
+            same = {"IfMatch": got["ETag"]}
+            end = min(end, int(got["ContentRange"].rpartition("/")[2]))
             try:
-                with answers(f"reading {key}"):
-                    got = self._clients.ours.get_object(
-                        Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-{end - 1}", **same
-                    )
-                    same = {"IfMatch": got["ETag"]}
-                    end = min(end, int(got["ContentRange"].rpartition("/")[2]))
-                    with closing(got["Body"]) as body:
-                        for chunk in body.iter_chunks(CHUNK_BYTES):
-                            start += len(chunk)
-                            yield chunk
-            except StorageAway:
+                with answers(f"reading {key}"), closing(got["Body"]) as body:
+                    for chunk in body.iter_chunks(CHUNK_BYTES):
+                        start += len(chunk)
+                        yield chunk
+            except StorageAway as away:
                 failures = 0 if start > before else failures + 1
                 if failures >= self._settings.attempts:
-                    raise
+                    raise self._meant(away) from away.__cause__
 
     def link(self, key: str, filename: str, media_type: str) -> str | None:
         if not self._settings.links or _is_sample(key):
@@ -134,7 +146,7 @@ class S3Storage:
             self._delete(key)
             if key.partition("/")[0] == SENDING:
                 self._end_begun(f"{key}/", lambda *_: True)
-        except StorageAway:
+        except (StorageAway, OSError):
             log.error("%s may still be in the storage", key)
             return False
         return True
@@ -196,6 +208,12 @@ class S3Storage:
         size = self._settings.part_bytes
         return TransferConfig(multipart_threshold=size, multipart_chunksize=size, max_concurrency=4)
 
+    def _sender(self) -> S3Transfer:
+        from boto3.s3.transfer import S3Transfer
+        from s3transfer.manager import TransferManager
+
+        return S3Transfer(manager=TransferManager(self._clients.ours, self._transfer, executor_cls=LooseThreads))
+
     @contextmanager
     def _fetched(self, key: str, version: str | None = None, owner: str = "api") -> Iterator[Path]:
         with self._scratch.incoming(owner) as folder:
@@ -204,6 +222,28 @@ class S3Storage:
                 for chunk in self.read(key, 0, size, version):
                     writing.write(chunk)
             yield file
+
+    @contextmanager
+    def _answers_for(self, what: str) -> Iterator[None]:
+        """Around a request for one file. Raises what `answers` does, and what `_meant` says."""
+        try:
+            with answers(what):
+                yield
+        except (StorageAway, FileNotFoundError) as error:
+            raise self._meant(error) from error.__cause__
+
+    def _meant(self, error: StorageAway | FileNotFoundError) -> Exception:
+        """Trouble with this file alone, where another request gets an answer; else the storage is away. A key that is
+        wrong or too old is refused everywhere, a bucket that is gone lacks every file, and some requests for a file
+        aren't told why."""
+        if not reached(error) or self._lists.failure() is not None:
+            return StorageAway()
+        if isinstance(error, FileNotFoundError):
+            return error
+        return StorageRefused() if refused(error) else StorageFailed()
+
+    def _list(self) -> None:
+        next(self.listed("ready"), None)  # nothing lies there, but somebody has to answer
 
     def _delete(self, key: str) -> None:
         # Some servers say 404 to who deletes what is gone.

@@ -5,24 +5,34 @@ boto3 is loaded with the first request: a service that keeps its files in a fold
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from backend.settings.storage import Storage as Settings
 from backend.storage.base import StorageAway
 
 if TYPE_CHECKING:
+    from botocore.exceptions import ClientError
     from types_boto3_s3.client import S3Client
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 ABSENT = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 REPLACED = frozenset({"412", "PreconditionFailed"})
 DAMAGED = frozenset({"XAmzContentSHA256Mismatch", "BadDigest"})
 """What arrived was not what was sent: that may go well the next time."""
+PASSING_CODES = DAMAGED | {"RequestTimeout"}
+PASSING_STATUSES = frozenset({408, 409, 425, 429})
+"""No, but not for good."""
+SHORT_OF = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""What a machine can run out of before it gets as far as the server."""
 CONNECTIONS = 32
 
 
@@ -80,9 +90,34 @@ class Clients:
         return session.client("s3", endpoint_url=endpoint or None, config=config)
 
 
+class LooseThreads(ThreadPoolExecutor):
+    """For the library's transfers: a thread for each step that the process doesn't wait for when it ends, as it may
+    hang with the server."""
+
+    def __init__(self, max_workers: int) -> None:
+        super().__init__(max_workers)
+        self._places = threading.Semaphore(max_workers)
+
+    def submit(self, step: Callable[..., Result], /, *args: Any, **named: Any) -> Future[Result]:
+        done: Future[Result] = Future()
+
+        def run() -> None:
+            try:
+                done.set_result(step(*args, **named))
+            except BaseException as error:
+                done.set_exception(error)
+            finally:
+                self._places.release()
+
+        self._places.acquire()
+        threading.Thread(target=run, name="s3", daemon=True).start()
+        return done
+
+
 @contextmanager
 def answers(what: str) -> Iterator[None]:
-    """Around requests. Raises FileNotFoundError for what is not there or not as it was, else StorageAway."""
+    """Around requests. Raises FileNotFoundError for what is not there or not as it was, OSError or MemoryError for what
+    this machine lacks, else StorageAway."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
@@ -92,6 +127,9 @@ def answers(what: str) -> Iterator[None]:
         code = _code(error)
         if code in ABSENT or code in REPLACED:
             raise FileNotFoundError(what) from error
+        lacking = _lacking(error)
+        if lacking is not None:
+            raise lacking from error
         # The words of some errors have whole addresses in them, with signatures.
         log.error("storage: %s: %s", what, code or type(error).__name__)
         raise StorageAway from error
@@ -102,9 +140,41 @@ def refusal(away: BaseException) -> str:
     return "" if away.__cause__ is None else _code(away.__cause__)
 
 
+def reached(away: BaseException) -> bool:
+    """Whether it got as far as the server, which then said no, fell silent or hung up."""
+    from botocore.exceptions import ConnectionError as NotConnected
+
+    return not isinstance(away.__cause__, NotConnected)
+
+
+def refused(away: BaseException) -> bool:
+    """Whether the server has understood what was asked, and would say no again."""
+    answer = _answer(away.__cause__)
+    if answer is None or _code(answer) in PASSING_CODES:
+        return False
+    status = answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return 400 <= status < 500 and status not in PASSING_STATUSES
+
+
 def _code(error: BaseException) -> str:
+    answer = _answer(error)
+    return "" if answer is None else str(answer.response.get("Error", {}).get("Code", ""))
+
+
+def _answer(error: BaseException | None) -> ClientError | None:
     from botocore.exceptions import ClientError
 
+    if isinstance(error, ClientError) or error is None:
+        return error
     # What sends files wraps the error in words of its own.
-    found = error if isinstance(error, ClientError) else error.__context__
-    return str(found.response.get("Error", {}).get("Code", "")) if isinstance(found, ClientError) else ""
+    return error.__context__ if isinstance(error.__context__, ClientError) else None
+
+
+def _lacking(error: BaseException) -> OSError | MemoryError | None:
+    """The system's own word is the first one below the library's."""
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, OSError | MemoryError):
+        seen = seen.__cause__ or seen.__context__
+    if isinstance(seen, MemoryError):
+        return MemoryError(*seen.args)
+    return OSError(*seen.args) if seen is not None and seen.errno in SHORT_OF else None

@@ -40,12 +40,12 @@ def keep(wiring: Wiring, scope: Scope, upload: Upload, put: Callable[[str], None
         # come. Then the file stays, for the check for orphans.
         if keeping.there and (not keeping.committing or upload.storage_key != own):
             with suppress(SQLAlchemyError):  # asked all the same: who says twice that a song was sent has one key
-                remove_files(wiring, [own])
+                _remove(wiring, [own])
         raise
     if keeping.there and upload.storage_key != own:  # another request with the same song was faster
         wiring.storage.delete(own)
     with suppress(SQLAlchemyError):  # where its size was wrong it lies there still
-        remove_files(wiring, keeping.replaced)
+        _remove(wiring, keeping.replaced)
 
 
 def is_kept(wiring: Wiring, scope: Scope, sha256: str, size: int) -> bool:
@@ -64,8 +64,13 @@ def unused(wiring: Wiring, storage_keys: Collection[str]) -> list[str]:
 
 
 def remove_files(wiring: Wiring, storage_keys: Collection[str]) -> bool:
-    """Of deleted songs, unless others have them; whether all that was to go is gone."""
-    return removal.remove(wiring.storage, unused(wiring, storage_keys))
+    """Of deleted songs, unless others have them; whether all that was to go is gone. See `removal.remove_soon`."""
+    return removal.remove_soon(wiring.storage, unused(wiring, storage_keys))
+
+
+def _remove(wiring: Wiring, storage_keys: Collection[str]) -> None:
+    """The same, and done when it returns: the client may bring the song again under this key."""
+    removal.remove(wiring.storage, unused(wiring, storage_keys))
 
 
 @dataclass(slots=True)

@@ -200,8 +200,17 @@ def test_workers_look_once_a_day_among_them_all(owned: InProcess) -> None:
 
 
 def test_a_large_storage_takes_no_more_memory(owned: InProcess) -> None:
-    """Pages of both: the most that is held does not grow with their number."""
+    """Pages of both: the most that is held does not grow with their number. Other threads of this process are counted
+    too, so the least of a few looks tells."""
     import tracemalloc
+
+    def look(number: int) -> int:
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in inventory.check(owned.wiring.database, owned.wiring.storage)) >= number
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
 
     root = owned.settings.data_dir / "uploads"
     peaks = []
@@ -210,10 +219,7 @@ def test_a_large_storage_takes_no_more_memory(owned: InProcess) -> None:
             folder = root / str(new_id()) / str(new_id())
             folder.mkdir(parents=True)
             (folder / "source").touch()
-        tracemalloc.start()
-        assert sum(1 for _ in inventory.check(owned.wiring.database, owned.wiring.storage)) >= number
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
+        peaks.append(min(look(number) for _ in range(3)))
     assert peaks[1] < peaks[0] * 2.5, peaks
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from backend.settings import Settings
 from backend.storage import Storage, open_storage, parts_key, sample_key, task_key
+from backend.storage.local import LocalStorage
 
 MIB = 1 << 20
 SONG = "Đường về (live) #1.mp3"
@@ -91,3 +92,20 @@ def test_samples_are_read_where_they_lie(storage: Storage) -> None:
     with storage.local(key) as path:
         assert path.read_bytes() == b"a sample" and path.parent.name == "sample"
     assert storage.link(key, "song.mp3", "audio/mpeg") is None
+
+
+def test_what_goes_away_while_the_abandoned_are_looked_for_is_nobodys_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that starts clears its own folder just then."""
+    storage, incoming, look = LocalStorage(tmp_path, tmp_path), tmp_path / "incoming", os.scandir
+
+    def too_late(path: str) -> Any:
+        if Path(path).parent == incoming:
+            Path(path).rename(tmp_path / "gone")
+        return look(path)
+
+    (incoming / "worker1" / "id").mkdir(parents=True)
+    monkeypatch.setattr(os, "scandir", too_late)
+    storage.remove_abandoned()
+    assert (tmp_path / "gone" / "id").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 from backend.settings import Settings
-from backend.storage import LocalStorage, Storage, StorageAway, open_storage, s3
+from backend.storage import LocalStorage, Storage, StorageAway, StorageFailed, StorageRefused, open_storage, s3
 from tests.backend.test_storage import MIB, keys, put
 from tests.client.faulty_way import FaultyWay, cut_answer, cut_request, faulty_way, lose_answer, refuse, spoil_request
 from tests.s3.fixtures import S3Server
+from tests.workers.test_resources import limited
+from workers.failures import reason
 
 
 def opened(folder: Path, settings: dict[str, Any], **more: Any) -> Storage:
@@ -85,18 +88,91 @@ def test_wrong_keys_and_wrong_buckets(s3_settings: dict[str, Any], tmp_path: Pat
         storage = opened(tmp_path, s3_settings, **wrong)
         with pytest.raises(StorageAway):
             put(storage, "output/song/1/a.wav")
+        with pytest.raises(StorageAway):  # in a bucket that is not there no file is missing
+            storage.size("output/song/1/a.wav")
+        with pytest.raises(StorageAway):
+            list(storage.read("output/song/1/a.wav", 0, 7))
         assert storage.delete("output/song") is False
     said = caplog.text
     assert "SignatureDoesNotMatch" in said and "NoSuchBucket" in said
     assert "not-it" not in said and s3_settings["secret_key"] not in said
 
 
+def test_one_file_that_is_refused(storage: Storage, way: FaultyWay) -> None:
+    key = "output/song/1/a.wav"
+    put(storage, key)
+    for method, ask in (
+        ("HEAD", lambda: storage.size(key)),
+        ("GET", lambda: list(storage.read(key, 0, 7))),
+        ("PUT", lambda: put(storage, key)),
+    ):
+        way.on(f"^{method}.*{key}", refuse(403))
+        with pytest.raises(StorageRefused):
+            ask()
+        assert way.count(f"^{method}.*{key}") == (2 if method == "PUT" else 1), "it would say no again"
+    way.on("^GET", refuse(403), refuse(403))
+    with pytest.raises(StorageAway) as away:
+        list(storage.read(key, 0, 7))
+    assert not isinstance(away.value, StorageRefused), "nothing else is answered"
+    assert b"".join(storage.read(key)) == b"content"
+
+
+def test_one_file_with_which_the_server_fails(s3_settings: dict[str, Any], way: FaultyWay, tmp_path: Path) -> None:
+    storage = opened(tmp_path, s3_settings, endpoint=way.url, attempts=1)
+    key = "output/song/1/a.wav"
+    put(storage, key)
+    for method, fault, ask in (
+        ("HEAD", refuse(500), lambda: storage.size(key)),
+        ("GET", refuse(503), lambda: list(storage.read(key, 0, 7))),
+        ("GET", cut_answer(0), lambda: list(storage.read(key, 0, 7))),
+        ("GET", cut_request, lambda: list(storage.read(key, 0, 7))),
+        ("PUT", refuse(504), lambda: put(storage, key)),
+        ("PUT", refuse(409), lambda: put(storage, key)),
+    ):
+        way.on(f"^{method}.*{key}", fault, fault)
+        with pytest.raises(StorageFailed):
+            ask()
+    way.on("^GET", refuse(503), refuse(503))
+    with pytest.raises(StorageAway) as away:
+        list(storage.read(key, 0, 7))
+    assert away.type is StorageAway, "nothing else is answered"
+
+
+def test_a_machine_without_handles_is_no_storage_away(storage: Storage) -> None:
+    key = "output/song/1/a.wav"
+    put(storage, key)
+    with storage.incoming() as folder:
+        (folder / "file").write_bytes(b"content")
+        storage.close()  # what comes next opens a connection
+        with limited(resource.RLIMIT_NOFILE, next_handle()):
+            for ask in (
+                lambda: storage.size(key),
+                lambda: list(storage.read(key, 0, 7)),
+                lambda: list(storage.listed("output")),
+                lambda: storage.adopt(folder / "file", key),
+            ):
+                with pytest.raises(OSError, match="Too many open files") as lacking:
+                    ask()
+                assert lacking.value.errno == errno.EMFILE
+                assert reason(lacking.value)[0] == "too_many_open_files"
+            assert storage.delete(key) is False
+        assert storage.size(key) == 7
+
+
+def next_handle() -> int:
+    handle = os.open("/", os.O_RDONLY)
+    os.close(handle)
+    return handle
+
+
 def test_a_server_that_hangs_dies_and_comes_back(own_s3_server: S3Server, tmp_path: Path) -> None:
-    storage = opened(tmp_path, own_s3_server.settings(), timeout_seconds=0.5, attempts=2)
+    settings = own_s3_server.settings() | {"attempts": 2}
+    storage, hasty = (opened(tmp_path, settings, timeout_seconds=seconds) for seconds in (30, 0.5))
     put(storage, "output/song/1/a.wav", b"content")
     own_s3_server.send(signal.SIGSTOP)
-    with pytest.raises(StorageAway):
-        storage.size("output/song/1/a.wav")
+    with pytest.raises(StorageAway) as away:
+        hasty.size("output/song/1/a.wav")
+    assert away.type is StorageAway
     own_s3_server.send(signal.SIGCONT)
     assert storage.size("output/song/1/a.wav") == 7
     own_s3_server.stop()

@@ -99,7 +99,7 @@ def test_stems_come_through_the_api(make_service: MakeService, s3_settings: dict
 
 def test_a_storage_that_is_away(make_service: MakeService, own_s3_server: S3Server, warmup: Path) -> None:
     """Every road that needs it says so, and when to come again; nothing is half done."""
-    service = make_service(storage=own_s3_server.settings() | {"links": False, "attempts": 1, "timeout_seconds": 2})
+    service = make_service(storage=own_s3_server.settings() | {"links": False, "attempts": 1, "timeout_seconds": 30})
     demo, task = separated(service, warmup)
     path = f"/tasks/{task['task_id']}"
     own_s3_server.stop()

@@ -16,7 +16,7 @@ from workers import separate
 @pytest.fixture
 def service(make_service: MakeService, own_s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     monkeypatch.setattr(separate, "STORAGE_SECONDS", 0.0)
-    return make_service(storage=own_s3_server.settings() | {"attempts": 1, "timeout_seconds": 2})
+    return make_service(storage=own_s3_server.settings() | {"attempts": 1, "timeout_seconds": 30})
 
 
 def test_a_song_that_can_t_be_fetched_waits(
@@ -70,3 +70,24 @@ def test_a_cancel_is_heard_while_the_result_waits(
     monkeypatch.setattr(type(storage), "adopt", cancel)
     assert service.work()
     assert demo.task(task_id)["status"] == "cancelled" and demo.money() == (10, 0)
+
+
+def test_a_bucket_that_is_gone_is_no_missing_song(
+    service: InProcess, demo: Person, own_s3_server: S3Server, warmup: Path
+) -> None:
+    """Until it is there again, without the song."""
+    task_id = demo.submit(demo.upload(warmup))
+    client, bucket = own_s3_server.client(), service.settings.storage.bucket
+    for each in client.list_objects_v2(Bucket=bucket)["Contents"]:
+        client.delete_object(Bucket=bucket, Key=each["Key"])
+    client.delete_bucket(Bucket=bucket)
+    for _ in range(service.settings.worker.max_attempts + 1):
+        assert service.work()
+    row = service.row(task_id)
+    assert (row.status, row.failures) == ("queued", 0)
+    client.create_bucket(Bucket=bucket)
+    for _ in range(service.settings.worker.max_attempts):
+        assert service.work()
+    view = demo.task(task_id)
+    assert (view["status"], view["error_code"]) == ("failed", "song_missing") and view["error_message"]
+    assert demo.money() == (10, 0)
