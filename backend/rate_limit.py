@@ -259,7 +259,11 @@ def _storage(settings: Settings) -> dict[str, Any]:
 
 def _address(request: Request) -> str:
     """The client's address; of IPv6 the network of 64 bits, of which one customer has all addresses."""
-    host = request.client.host if request.client else ""
+    return _customer(request.client.host if request.client else "")
+
+
+@functools.lru_cache(maxsize=10_000)
+def _customer(host: str) -> str:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -187,7 +187,14 @@ def impersonate(
     is written down as yours.
     """
     token = impersonation.begin(
-        session, wiring.settings, operator.actor, user_id, body.tenant_id, body.reason, body.minutes
+        session,
+        wiring.settings,
+        operator.actor,
+        operator.way_in,
+        user_id,
+        body.tenant_id,
+        body.reason,
+        body.minutes,
     )
     return ImpersonationToken(access_token=token, expires_in=body.minutes * 60)
 

@@ -207,7 +207,7 @@ def set_operator(session: Session, actor: Actor, user_id: UUID, operator: bool) 
 
 
 def refund(session: Session, actor: Actor, task_id: UUID, reason: str) -> int:
-    """Millicredits that a completed task cost, given back. Raises TaskUnknown, NothingToRefund, AlreadyRefunded."""
+    """Millicredits that a completed task cost, given back. Raises TaskUnknown and as `credit.refund`."""
     tenant_id = repository.tenant_of_task(session, task_id)
     if tenant_id is None:
         raise TaskUnknown

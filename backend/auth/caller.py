@@ -18,6 +18,7 @@ from fastapi.security import (
     OAuth2PasswordBearer,
     SecurityScopes,
 )
+from sqlalchemy.orm import Session
 
 from backend.audit.service import Actor, Witness
 from backend.auth import service, token
@@ -169,12 +170,12 @@ def _admit(request: Request, caller: Caller, needed: SecurityScopes, suspended_t
     return caller
 
 
-def who_came(wiring: Wiring, way: WayIn) -> Caller | None:
+def who_came(session: Session, way: WayIn) -> Caller | None:
     """Who was let in this way before, if they would be now: behind a link or a ticket."""
     if way.kind is Kind.LOGIN:
-        caller = _of_login(wiring, Claims(way.user_id, way.tenant_id, way.id))
+        caller = _of_login(session, Claims(way.user_id, way.tenant_id, way.id))
     else:
-        holder = keys.holder_of(wiring.database, way.id)
+        holder = keys.holder_of(session, way.id)
         caller = None if holder is None else _of_key(holder)
     return None if caller is None or caller.tenant.suspended else caller
 
@@ -190,15 +191,16 @@ def _known(request: Request, shown: str) -> Caller | None:
 
 
 def _with_token(wiring: Wiring, shown: str) -> Caller:
-    caller = _of_login(wiring, token.read(wiring.settings.auth, shown))
+    claims = token.read(wiring.settings.auth, shown)
+    with wiring.database.read() as session:
+        caller = _of_login(session, claims)
     if caller is None:
         raise TokenRefused
     return caller
 
 
-def _of_login(wiring: Wiring, claims: Claims) -> Caller | None:
-    with wiring.database.read() as session:
-        present = service.present(session, claims)
+def _of_login(session: Session, claims: Claims) -> Caller | None:
+    present = service.present(session, claims)
     if present is None:
         return None
     return Caller(

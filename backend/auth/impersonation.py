@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 
 from backend.audit import service as audit
 from backend.audit.service import Actor
-from backend.auth import repository, token
-from backend.auth.token import Claims
+from backend.auth import repository, service, token
+from backend.auth.token import Claims, TokenRefused
 from backend.problem import Problem
 from backend.settings import Settings
 from backend.tenant.scope import Scope
 from backend.user import service as users
+from backend.way_in import WayIn
 
 LONGEST_MINUTES = 60
 
@@ -26,13 +27,23 @@ class NotImpersonable(Problem):
 
 
 def begin(
-    session: Session, settings: Settings, actor: Actor, user_id: UUID, tenant_id: UUID | None, reason: str, minutes: int
+    session: Session,
+    settings: Settings,
+    actor: Actor,
+    way_in: WayIn,
+    user_id: UUID,
+    tenant_id: UUID | None,
+    reason: str,
+    minutes: int,
 ) -> str:
     """An access token, and no refresh token: it ends by itself, or with POST /logout.
 
-    Raises NoSuchPerson, NotImpersonable.
+    `way_in` is the operator's own. Raises TokenRefused, NoSuchPerson, NotImpersonable.
     """
     assert actor.user_id is not None
+    users.lock(session, actor.user_id)
+    if not service.still_in(session, [way_in]):  # ended meanwhile, with all in which they acted as others
+        raise TokenRefused
     user = users.require(session, user_id)
     tenant_id = tenant_id or users.home_tenant(session, user_id)
     if user.operator or tenant_id is None or users.member(session, user_id, tenant_id) is None:

@@ -56,7 +56,7 @@ def letter_counters(auth: Auth, email: str) -> list[Counter]:
 
 def count_try(session: Session, auth: Auth, counters: list[Counter]) -> None:
     """Raises TooManyFailures; the caller's transaction must then end without a commit: waiting costs nothing more."""
-    for counter in sorted(counters, key=lambda each: each.sha256):  # in one order: no deadlock
+    for counter in _in_order(counters):
         failures, locked = repository.count_failure(session, counter.sha256, _forget_seconds(auth))
         if locked > 0:
             raise TooManyFailures(locked)
@@ -67,18 +67,24 @@ def count_try(session: Session, auth: Auth, counters: list[Counter]) -> None:
 
 def take_back(session: Session, counters: list[Counter]) -> None:
     """The try was right, or was none. The counters of others' tries stay as they were."""
-    for counter in sorted(counters, key=lambda each: each.sha256):
+    for counter in _in_order(counters):
         repository.take_back(session, counter.sha256)
 
 
 def forgive(session: Session, counters: list[Counter]) -> None:
     """A right password forgives its account's wrong ones from this address, and nothing else."""
-    repository.forgive(session, counters[0].sha256)
-    take_back(session, counters[1:])
+    for counter in _in_order(counters):
+        step = repository.forgive if counter is counters[0] else repository.take_back
+        step(session, counter.sha256)
 
 
 def forget_old(session: Session, auth: Auth) -> None:
     repository.forget_failures(session, _forget_seconds(auth))
+
+
+def _in_order(counters: list[Counter]) -> list[Counter]:
+    """One for all who hold several of their rows: no deadlock."""
+    return sorted(counters, key=lambda each: each.sha256)
 
 
 def _forget_seconds(auth: Auth) -> float:

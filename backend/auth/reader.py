@@ -34,7 +34,9 @@ def by_link_or_token(
     """Raises LinkRefused, TokenRefused, ScopeMissing."""
     if owner is None or expires is None or signature is None:
         return authenticate(request, wiring, needed)
-    caller = who_came(wiring, link.check(wiring.settings.auth, request.url.path, owner, expires, signature))
+    way_in = link.check(wiring.settings.auth, request.url.path, owner, expires, signature)
+    with wiring.database.read() as session:
+        caller = who_came(session, way_in)
     if caller is None or not caller.permissions.issuperset(needed.scopes):
         raise LinkRefused
     count_caller(request, caller.user_id, caller.tenant_id, caller.key_id, caller.tenant.requests)
@@ -55,11 +57,11 @@ def by_ticket_or_token(
     if ticket is None:
         return authenticate(request, wiring, needed)
     with wiring.database.write() as session:
-        way_in = tickets.redeem(session, ticket, task_id)
-        count_caller(request, way_in.user_id, way_in.tenant_id)  # refused: the ticket is not used up
-    caller = who_came(wiring, way_in)
-    if caller is None:
-        raise TicketRefused
+        caller = who_came(session, tickets.redeem(session, ticket, task_id))
+        if caller is None or not caller.permissions.issuperset(needed.scopes):
+            raise TicketRefused
+        # Refused: the ticket is not used up.
+        count_caller(request, caller.user_id, caller.tenant_id, caller.key_id, caller.tenant.requests)
     return caller
 
 

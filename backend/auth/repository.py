@@ -73,16 +73,18 @@ def _present(user_id: UUID, tenant_id: UUID, session_id: UUID) -> Select[*tuple[
 
 
 @serves_every_tenant
-def still_good(session: Session, session_ids: Collection[UUID]) -> set[UUID]:
-    """Of these logins, those that `present` would find in good standing; each comes from somebody whom it found."""
-    found = session.scalars(
-        select(LoginSession.id)
+def still_good(session: Session, session_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Of these logins, those that `present` would find in good standing, with the tenants that they are in; each
+    comes from somebody whom it found.
+    """
+    found = session.execute(
+        select(LoginSession.id, LoginSession.tenant_id)
         .join(User, User.id == LoginSession.user_id)
         .join(Membership, (Membership.user_id == User.id) & (Membership.tenant_id == LoginSession.tenant_id))
         .join(Tenant, Tenant.id == LoginSession.tenant_id)
         .where(LoginSession.id.in_(session_ids), Tenant.suspended_at.is_(None), *_good())
     )
-    return set(found)
+    return {row.id: row.tenant_id for row in found}
 
 
 def _good() -> tuple[ColumnElement[bool], ...]:

@@ -98,6 +98,11 @@ def login(wiring: Wiring, email: str, password: str, address: str, request_id: s
     if not right or found is None:
         raise LoginRefused
     with wiring.database.write() as session:
+        # Before the counters, as who changes a password locks them. One that was changed meanwhile ended all logins.
+        users.lock(session, found.id)
+        known = users.by_id(session, found.id)
+        if known is None or not known.active or known.password_hash != found.password_hash:
+            raise LoginRefused
         lockout.forgive(session, counters)
         scope = Scope(users.enter(session, found), found.id)
         actor = Actor("user", user_id=found.id, address=address, request_id=request_id)
@@ -198,6 +203,7 @@ def end_logins(
 
 def logout_everywhere(session: Session, user_id: UUID, *, also_keys: bool) -> None:
     """Every login of a person ends, and every API key if wanted."""
+    users.lock(session, user_id)  # one that is being opened would not be seen
     repository.revoke_all(session, user_id)
     if also_keys:
         keys.revoke_all(session, user_id)
@@ -209,13 +215,15 @@ def present(session: Session, claims: Claims) -> Present | None:
 
 
 def still_in(session: Session, ways: Collection[WayIn]) -> set[WayIn]:
-    """Of people who were let in, those who would be now. One statement for all logins, one for all keys."""
+    """Of people who were let in, those who would be now. One statement for all logins, one for all keys.
+
+    A login that went on in another tenant is still good, but not where it was.
+    """
     logins = {way.id for way in ways if way.kind is Kind.LOGIN}
     shown = {way.id for way in ways if way.kind is Kind.KEY}
-    good = repository.still_good(session, logins) if logins else set()
-    if shown:
-        good |= keys.still_good(session, shown)
-    return {way for way in ways if way.id in good}
+    places = repository.still_good(session, logins) if logins else {}
+    good = keys.still_good(session, shown) if shown else set()
+    return {way for way in ways if way.id in good or places.get(way.id) == way.tenant_id}
 
 
 def register(wiring: Wiring, email: str, password: str, invitation: str | None, actor: Actor) -> Tokens:

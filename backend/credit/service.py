@@ -58,6 +58,13 @@ class GrantExpiryRefused(Problem):
     field = "expires_at"
 
 
+class NobodyToRefund(Problem):
+    status = 409
+    code = "nobody_to_refund"
+    detail = "The tenant of this task was erased: nobody is left there who could have the credits."
+    advice = "Grant credits to a person in another tenant, if they are to have them."
+
+
 class AlreadyRefunded(Problem):
     status = 409
     code = "already_refunded"
@@ -142,16 +149,20 @@ def release(session: Session, tenant_id: UUID, task_id: UUID) -> None:
 
 
 def refund(session: Session, tenant_id: UUID, task_id: UUID, reason: str | None) -> Transfer:
-    """What a completed task cost, once. It never expires: perhaps what it was paid with has expired since.
+    """What a completed task cost, once: to who paid, or, if they have left, to the tenant's first owner. It never
+    expires: perhaps what it was paid with has expired since.
 
-    Raises NothingToRefund, AlreadyRefunded.
+    Raises NothingToRefund, AlreadyRefunded, NobodyToRefund.
     """
     paid = repository.of_task(session, tenant_id, task_id, "capture")
     if paid is None:
         raise NothingToRefund
     if repository.of_task(session, tenant_id, task_id, "refund") is not None:
         raise AlreadyRefunded
-    scope = Scope(tenant_id, paid.user_id)
+    payee = tenants.payee(session, tenant_id, paid.user_id)
+    if payee is None:
+        raise NobodyToRefund
+    scope = Scope(tenant_id, payee)
     try:
         return move(session, scope, "earned", "available", paid.amount, "refund", task_id=task_id, reason=reason)
     except IntegrityError as error:  # another was quicker: the unique index says so
@@ -165,9 +176,10 @@ def transfer(session: Session, giver: Scope, to_user_id: UUID, amount: int, reas
     """
     if amount <= 0 or to_user_id == giver.user_id:
         raise NothingToTransfer
-    if tenants.role_of(session, giver.tenant_id, to_user_id) is None:
-        raise MemberUnknown
     receiver = Scope(giver.tenant_id, to_user_id)
+    # Before the accounts are locked, as by who leaves: a membership that ends takes what is in them along.
+    if not tenants.stays(session, receiver):
+        raise MemberUnknown
     entry = move(session, giver, "available", "available", amount, "transfer", to=receiver, reason=reason)
     lots.pass_on(session, receiver, entry.id, lots.take(session, giver, amount))
     ledger.require_unexpired(session, giver)

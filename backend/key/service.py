@@ -128,10 +128,9 @@ def holder(database: Database, shown: str) -> Holder | None:
     return found
 
 
-def holder_of(database: Database, key_id: UUID) -> Holder | None:
+def holder_of(session: Session, key_id: UUID) -> Holder | None:
     """Of a key that was looked at before, if it is still good. Is no use of it."""
-    with database.read() as session:
-        return repository.holder_of(session, key_id)
+    return repository.holder_of(session, key_id)
 
 
 def still_good(session: Session, key_ids: Collection[UUID]) -> set[UUID]:

@@ -36,6 +36,7 @@ from backend.models.task import TaskStatus
 from backend.paging import one_page
 from backend.sessions import Reading, WiringOf, Writing
 from backend.task import service as tasks
+from backend.task.listed import ListedRecord
 from backend.task.views import history_rows
 from backend.tenant import limits
 from backend.tenant import service as tenants
@@ -106,22 +107,22 @@ def change_role(user_id: PathId, body: RoleChange, caller: TenantKeeper, session
 
 
 @router.delete("/tenant/members/{user_id}", responses=describes(404, 409))
-def remove_member(user_id: PathId, caller: TenantKeeper, session: Writing, wiring: WiringOf) -> Departure:
+def remove_member(user_id: PathId, caller: TenantKeeper, session: Writing) -> Departure:
     """Remove somebody: owners may remove everybody, admins members.
 
     Their logins, API keys and links in this tenant end at once, what they have under way is cancelled, and the
     credits that they have left go to you, or to the first owner if you are none. Their songs and tasks stay.
     """
-    return _departure(service.remove(wiring, session, caller.actor, caller.tenant_id, caller.user_id, user_id))
+    return _departure(service.remove(session, caller.actor, caller.tenant_id, caller.user_id, user_id))
 
 
 @router.post("/tenant/leave", responses=describes(409))
-def leave(caller: LoggedIn, session: Writing, wiring: WiringOf) -> Departure:
+def leave(caller: LoggedIn, session: Writing) -> Departure:
     """Leave your tenant, as if you were removed; your credits here go to its first owner. The last owner can't.
 
     Who is in no tenant any more gets one of their own with the next login.
     """
-    return _departure(service.leave(wiring, session, caller.actor, caller.scope))
+    return _departure(service.leave(session, caller.actor, caller.scope))
 
 
 @router.get("/tenant/tasks")
@@ -249,7 +250,7 @@ def _departure(gone: service.Gone) -> Departure:
     )
 
 
-def _tenant_task(wiring: Wiring, caller: Caller, record: tasks.ListedRecord, email: str) -> TenantTask:
+def _tenant_task(wiring: Wiring, caller: Caller, record: ListedRecord, email: str) -> TenantTask:
     [row] = history_rows(wiring, [record], caller.way_in)
     mine = record.task.user_id == caller.user_id
     return TenantTask(

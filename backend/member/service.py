@@ -97,24 +97,24 @@ def change_role(session: Session, actor: Actor, tenant_id: UUID, by: UUID, user_
     return role
 
 
-def remove(wiring: Wiring, session: Session, actor: Actor, tenant_id: UUID, by: UUID, user_id: UUID) -> Gone:
+def remove(session: Session, actor: Actor, tenant_id: UUID, by: UUID, user_id: UUID) -> Gone:
     """An owner may remove anybody, an admin members. Raises MemberUnknown, RoleNeeded, LastOwner."""
     if user_id == by:
-        return leave(wiring, session, actor, Scope(tenant_id, user_id))
+        return leave(session, actor, Scope(tenant_id, user_id))
     mine, theirs = _roles(session, tenant_id, by, user_id)
     if mine != "owner" and theirs != "member":
         raise RoleNeeded("owner")
-    return _end(wiring, session, actor, Scope(tenant_id, user_id), theirs, by, "member.removed")
+    return _end(session, actor, Scope(tenant_id, user_id), theirs, by, "member.removed")
 
 
-def leave(wiring: Wiring, session: Session, actor: Actor, scope: Scope) -> Gone:
+def leave(session: Session, actor: Actor, scope: Scope) -> Gone:
     """Raises LastOwner."""
     assert scope.user_id is not None
     tenants.lock(session, scope.tenant_id)
     role = tenants.role_of(session, scope.tenant_id, scope.user_id)
     if role is None:
         raise MemberUnknown
-    return _end(wiring, session, actor, scope, role, scope.user_id, "member.left")
+    return _end(session, actor, scope, role, scope.user_id, "member.left")
 
 
 def invite(
@@ -175,7 +175,7 @@ def _another_owner(session: Session, scope: Scope, role: Role, preferred: UUID |
     return preferred if preferred in found else found[0]
 
 
-def _end(wiring: Wiring, session: Session, actor: Actor, scope: Scope, role: Role, by: UUID, action: str) -> Gone:
+def _end(session: Session, actor: Actor, scope: Scope, role: Role, by: UUID, action: str) -> Gone:
     """Songs, tasks and webhooks stay the tenant's. Leftover credits go to the owner who acts, else to the first one."""
     assert scope.user_id is not None
     heir = _another_owner(session, scope, role, preferred=by)
@@ -183,7 +183,7 @@ def _end(wiring: Wiring, session: Session, actor: Actor, scope: Scope, role: Rol
     tenants.remove(session, scope.tenant_id, scope.user_id)
     auth.end_membership(session, scope)
     invitations.revoke_of(session, scope.tenant_id, scope.user_id)
-    cancelled = cancellation.cancel_all(wiring, session, scope)
+    cancelled = cancellation.cancel_all(session, scope)
     left = credit.balance(session, scope)[0]
     if left:
         credit.transfer(session, scope, heir, left, action)

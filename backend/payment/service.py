@@ -152,7 +152,7 @@ def _act(session: Session, provider: str, message: PaymentMessage) -> None:
 
 
 def _pay(session: Session, purchase: Purchase, message: PaymentMessage) -> None:
-    buyer, owner = purchase.user_id, _owner(session, purchase)
+    buyer, owner = purchase.user_id, tenants.payee(session, purchase.tenant_id, purchase.user_id)
     if owner is None:
         _settle(session, purchase, message, "failed", "unclaimed")
         return
@@ -160,19 +160,6 @@ def _pay(session: Session, purchase: Purchase, message: PaymentMessage) -> None:
     credit.purchase(session, purchase.tenant_id, owner, purchase.amount, purchase.id)
     _take_back(session, purchase)
     _settle(session, purchase, message, "paid", buyer=str(buyer), owner=str(owner))
-
-
-def _owner(session: Session, purchase: Purchase) -> UUID | None:
-    """Whose it is: the buyer's, or, if they have left, the first owner's; nobody's where the tenant is erased."""
-    tenants.lock(session, purchase.tenant_id)  # nobody leaves between this look and the credits
-    if tenants.role_of(session, purchase.tenant_id, purchase.user_id) is not None:
-        return purchase.user_id
-    owners = [
-        owner
-        for idle in (False, True)
-        for owner in tenants.owners(session, purchase.tenant_id, but=purchase.user_id, idle=idle)
-    ]
-    return owners[0] if owners else None
 
 
 def _pay_back(session: Session, purchase: Purchase, message: PaymentMessage) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from backend.problem import Problem
 from backend.setting import repository
 from backend.settings import Settings
+from backend.settings.unsafe import reasons
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +83,9 @@ def stored(session: Session) -> dict[str, Any]:
 def change(session: Session, environment: Settings, name: str, value: Any) -> Change:
     """For every process, from its next look on. Raises SettingUnknown, SettingInvalid."""
     before = _in_force(session, environment, name)
-    try:
-        checked = _checked(environment, name, value)
-    except ValidationError as error:
-        why = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
-        raise SettingInvalid(f"{name}: {why}") from None
-    repository.store(session, name, checked)
-    return Change(before, checked)
+    after = value_of(_changed(environment, name, value), name)
+    repository.store(session, name, after)
+    return Change(before, after)
 
 
 def unset(session: Session, environment: Settings, name: str) -> Change | None:
@@ -98,12 +95,12 @@ def unset(session: Session, environment: Settings, name: str) -> Change | None:
 
 
 def effective(environment: Settings, stored: Mapping[str, Any]) -> Settings:
-    """The environment's settings under the stored ones. What this version can't take is left out, and said."""
+    """The environment's settings under the stored ones. What can't be taken here is left out, and said."""
     for name, value in stored.items():
         try:
             if name in CHANGEABLE:
-                environment = _with(environment, name, _checked(environment, name, value))
-        except ValidationError:
+                environment = _changed(environment, name, value)
+        except SettingInvalid:
             log.error("the stored setting %s is not valid here: the environment's is in force", name)
     return environment
 
@@ -119,6 +116,18 @@ def _in_force(session: Session, environment: Settings, name: str) -> Any:
     if name not in CHANGEABLE:
         raise SettingUnknown
     return value_of(effective(environment, repository.stored(session)), name)
+
+
+def _changed(settings: Settings, name: str, value: Any) -> Settings:
+    """Raises SettingInvalid, also for what production would not start with."""
+    try:
+        changed = _with(settings, name, _checked(settings, name, value))
+    except ValidationError as error:
+        why = "; ".join(fault["msg"].removeprefix("Value error, ") for fault in error.errors())
+        raise SettingInvalid(f"{name}: {why}") from None
+    if not settings.development and (unsafe := set(reasons(changed)).difference(reasons(settings))):
+        raise SettingInvalid(f"{name}: {' '.join(unsafe)}")
+    return changed
 
 
 def _checked(settings: Settings, name: str, value: Any) -> Any:

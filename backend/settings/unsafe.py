@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from limits import parse_many
 from sqlalchemy import make_url
@@ -16,8 +16,22 @@ from backend.settings.web import ANY_ORIGIN
 
 if TYPE_CHECKING:
     from backend.settings import Settings
+    from backend.settings.storage import Storage
 
-GUESSED_FIRST = frozenset({"postgres", "password", "password123", "admin", "root", "secret", "changeme", "change-me"})
+GUESSED_FIRST = frozenset(
+    {
+        "postgres",
+        "guest",
+        "minioadmin",
+        "password",
+        "password123",
+        "admin",
+        "root",
+        "secret",
+        "changeme",
+        "change-me",
+    }
+)
 
 FEWEST_CHARACTERS = 8
 """Different ones in a secret; 32 random hexadecimal digits have fewer in one of twenty million cases."""
@@ -53,6 +67,8 @@ def reasons(settings: Settings) -> Iterator[str]:
     if any(item.amount / item.get_expiry() > MOST_LOGINS_A_SECOND for item in parse_many(settings.limit.login)):
         yield "VR_LIMIT__LOGIN lets an address guess passwords all day: write something like 10 per minute."
     yield from _database(settings)
+    yield from _broker(settings.queue.url)
+    yield from _storage(settings.storage)
 
 
 def _parts(listed: str) -> list[str]:
@@ -87,5 +103,30 @@ def _database(settings: Settings) -> Iterator[str]:
     except ArgumentError:
         yield "VR_DB__URL is no database URL."
         return
-    if url.password and (str(url.password) in GUESSED_FIRST or url.password == url.username):
+    if url.password and _is_guessed_first(str(url.password), url.username):
         yield "VR_DB__URL has a password that is guessed first: set one of your own."
+
+
+def _broker(urls: str) -> Iterator[str]:
+    """Of one server or several. None may be right, except for RabbitMQ: its client then says guest."""
+    try:
+        servers = [urlsplit(url) for url in urls.split(";")]
+    except ValueError:
+        yield "VR_QUEUE__URL is no broker URL."
+        return
+    for server in servers:
+        password = server.password or ("guest" if "amqp" in server.scheme else "")
+        if password and _is_guessed_first(unquote(password), unquote(server.username or "")):
+            yield "VR_QUEUE__URL has a password that is guessed first, or none for RabbitMQ: set one of your own."
+            return
+
+
+def _storage(storage: Storage) -> Iterator[str]:
+    """Without an access key, what the machine has is used."""
+    user, secret = (key.get_secret_value() for key in (storage.access_key, storage.secret_key))
+    if storage.url and user and (not secret or _is_guessed_first(secret, user)):
+        yield "VR_STORAGE__SECRET_KEY is empty or guessed first: set one of your own."
+
+
+def _is_guessed_first(password: str, user: str | None) -> bool:
+    return password in GUESSED_FIRST or password == user

@@ -61,8 +61,24 @@ def require_member(session: Session, scope: Scope) -> None:
 
     A request that was let in a moment before its sender was removed would otherwise leave something behind.
     """
-    if not repository.stays(session, scope):
+    if not stays(session, scope):
         raise MembershipEnded
+
+
+def stays(session: Session, scope: Scope) -> bool:
+    """Whether somebody is in; who is, stays until the transaction ends. For who is to get something, too."""
+    return repository.stays(session, scope)
+
+
+def payee(session: Session, tenant_id: UUID, user_id: UUID) -> UUID | None:
+    """Who gets what is owed to somebody, and stays until the transaction ends: they, or, if they have left, the
+    first owner, of those who can log in if there are any; nobody where the tenant is erased.
+    """
+    lock(session, tenant_id)
+    if role_of(session, tenant_id, user_id) is not None:
+        return user_id
+    found = [owner for idle in (False, True) for owner in owners(session, tenant_id, but=user_id, idle=idle)]
+    return found[0] if found else None
 
 
 def places(session: Session, user_id: UUID) -> list[Place]:

@@ -80,7 +80,8 @@ def change_password(session: Session, user: User, password_hash: str) -> bool:
 def lock_operators(session: Session) -> list[UUID]:
     """Those who can log in. Of two who take it from each other at once, the second sees what the first did."""
     statement = select(User.id).where(User.operator.is_(True), User.active.is_(True)).order_by(User.id)
-    return list(session.scalars(statement.with_for_update()))
+    # Rows that name them can still be written meanwhile, by who holds a membership that an erasure waits for.
+    return list(session.scalars(statement.with_for_update(key_share=True)))
 
 
 def set_active(session: Session, user_id: UUID, active: bool) -> bool:

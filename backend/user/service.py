@@ -19,6 +19,7 @@ from backend.invitation import service as invitations
 from backend.models import User
 from backend.problem import Problem
 from backend.tenant import service as tenants
+from backend.tenant.scope import Scope
 from backend.user import repository
 from backend.user.repository import Member
 
@@ -71,6 +72,11 @@ def by_email(session: Session, email: str) -> User | None:
 
 def by_id(session: Session, user_id: UUID) -> User | None:
     return repository.by_id(session, user_id)
+
+
+def lock(session: Session, user_id: UUID) -> None:
+    """Of those who open logins of this person or end them all, each sees in later statements what the last one did."""
+    repository.lock(session, user_id)
 
 
 def require(session: Session, user_id: UUID) -> User:
@@ -228,7 +234,7 @@ def grant_to(
     if expires_at is not None:
         credit.require_future(session, expires_at)
     tenant_id = tenant_id or home_tenant(session, user_id)
-    if tenant_id is None or tenants.role_of(session, tenant_id, user_id) is None:
+    if tenant_id is None or not tenants.stays(session, Scope(tenant_id, user_id)):
         raise NoSuchPerson("This person is not in that tenant.")
     credit.grant(session, tenant_id, user_id, amount, reason, expires_at=expires_at)
     after = {"millicredits": amount, "expires_at": None if expires_at is None else expires_at.isoformat()}

@@ -11,8 +11,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import select, update
 
+from backend.audit.service import COMMAND
 from backend.credit import service as credit
+from backend.erase import service as erase
 from backend.models import AuditEntry, User
+from tests.colleagues import colleague, give
 from tests.operators import operator, send, user_id
 from tests.servers import on_both
 from tests.service import InProcess, Person
@@ -213,6 +216,43 @@ def test_a_refund_is_given_once(service: InProcess, demo: Person, chief: Person,
     assert chief.post(path, {"reason": "noise"}).status_code == 409
     assert chief.post(f"/admin/tasks/{uuid4()}/refund", {"reason": "noise"}).status_code == 404
     with service.wiring.database.read() as session:
+        assert credit.verify(session) == []
+
+
+@on_both
+@pytest.mark.parametrize("gone", ["removed", "erased"])
+def test_a_refund_for_who_is_gone_is_the_first_owner_s(
+    service: InProcess, demo: Person, chief: Person, warmup: Path, gone: str
+) -> None:
+    member = colleague(service, demo, "member@example.com")
+    give(service, demo, member, 1_000)
+    them, owner = service.scope(member), user_id(service, demo)
+    task_id = member.submit(member.upload(warmup))
+    assert service.work()
+    if gone == "removed":
+        assert demo.delete(f"/tenant/members/{them.user_id}").status_code == 200
+    else:
+        erase.erase_person(service.wiring, COMMAND, user_id(service, member))
+    assert chief.post(f"/admin/tasks/{task_id}/refund", {"reason": "noise"}).json() == {"credits": 1}
+    assert (demo.money(), demo.entries()[-1]) == ((10, 0), ("refund", 1))
+    assert last_entry(service).after == {"millicredits": 1_000, "user_id": str(owner)}
+    assert chief.post(f"/admin/tasks/{task_id}/refund", {"reason": "noise"}).json()["code"] == "already_refunded"
+    with service.wiring.database.read() as session:
+        assert credit.balance(session, them) == (0, 0)
+        assert credit.verify(session) == []
+
+
+@on_both
+def test_nobody_gets_a_refund_in_a_tenant_that_was_erased(
+    service: InProcess, demo: Person, chief: Person, warmup: Path
+) -> None:
+    task_id, scope = demo.submit(demo.upload(warmup)), service.scope(demo)
+    assert service.work()
+    erase.erase_tenant(service.wiring, COMMAND, scope.tenant_id)
+    answer = chief.post(f"/admin/tasks/{task_id}/refund", {"reason": "noise"})
+    assert (answer.status_code, answer.json()["code"]) == (409, "nobody_to_refund")
+    with service.wiring.database.read() as session:
+        assert credit.balance(session, scope) == (0, 0)
         assert credit.verify(session) == []
 
 

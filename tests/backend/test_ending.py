@@ -19,6 +19,7 @@ from backend.auth import service as auth
 from backend.clock import database_now
 from backend.models import ApiKey, LoginSession, Membership, Tenant, User
 from backend.realtime import feed
+from tests.colleagues import invitation
 from tests.listening import told
 from tests.processes import wait_until
 from tests.servers import on_both
@@ -52,6 +53,13 @@ def suspend(service: InProcess, person: Person) -> None:
     _write(service, update(Tenant).values(suspended_at=database_now()))
 
 
+def switch(service: InProcess, person: Person) -> None:
+    """To a tenant that has invited them, in which they stay."""
+    code = invitation(service.register("host@example.com"), person.email)
+    there = person.post("/invitations/accept", {"code": code}).json()["tenant_id"]
+    assert person.post(f"/tenants/{there}/switch").status_code == 200
+
+
 def expire(service: InProcess, person: Person) -> None:
     _write(service, update(LoginSession).values(expires_at=database_now(-1)))
 
@@ -66,7 +74,7 @@ def expire_key(service: InProcess, person: Person) -> None:
     _write(service, update(ApiKey).values(expires_at=database_now(-1)))
 
 
-OF_LOGINS: list[End] = [log_out_everywhere, switch_off, leave, suspend, expire]
+OF_LOGINS: list[End] = [log_out_everywhere, switch_off, leave, suspend, switch, expire]
 OF_KEYS: list[End] = [revoke_key, expire_key]
 
 
@@ -155,7 +163,7 @@ def statuses(service: InProcess, urls: list[str]) -> set[int]:
 
 @on_both
 def test_links_and_tickets_end_with_the_way_in(service: InProcess, done: str) -> None:
-    for end in (log_out, log_out_everywhere, revoke_key, expire_key):
+    for end in (log_out, log_out_everywhere, switch, revoke_key, expire_key):
         of_key = end in OF_KEYS
         person = with_key(service, ["read"]) if of_key else service.login()
         other = service.login()
@@ -170,10 +178,12 @@ def test_links_and_tickets_end_with_the_way_in(service: InProcess, done: str) ->
 
 
 def test_links_end_with_the_person_and_may_no_more_than_their_key(service: InProcess, done: str) -> None:
-    url = links(with_key(service, ["read"]), done)[0]
+    program = with_key(service, ["read"])
+    url = links(program, done)[0]
+    events = f"/api/v1/tasks/{done}/events?ticket={program.post('/tickets', {'task_id': done}).json()['ticket']}"
     assert statuses(service, [url]) == {200}
     _write(service, update(ApiKey).values(scopes="separate"))
-    assert statuses(service, [url]) == {401}
+    assert statuses(service, [url, events]) == {401}
     for end in (expire, switch_off, leave):
         _write(service, update(User).values(active=True))
         person = service.login()

@@ -7,6 +7,7 @@ from sqlalchemy import update
 from backend.clock import database_now
 from backend.models import Worker
 from backend.worker import service as workers
+from cli import alive
 from tests.servers import on_both
 from tests.service import InProcess, MakeService
 
@@ -62,3 +63,17 @@ def test_a_worker_that_was_forgotten_reports_again(service: InProcess) -> None:
     with service.wiring.database.write() as session:
         workers.heartbeat(session, "one@here")
     assert service.client.get("/health").status_code == 200
+
+
+def test_a_worker_is_alive_while_it_beats(service: InProcess) -> None:
+    """A restart would be of no use to one that could not warm up, and end what it has in hand."""
+    name = workers.worker_name(service.settings)
+    assert alive.worker(service.settings) == f"{name} has not reported"
+    with service.wiring.database.write() as session:
+        workers.started(session, name)
+        workers.broken(session, name, "inference_server_unavailable: not up yet")
+    assert alive.worker(service.settings) is None
+    assert service.client.get("/health").json()["failing"] == [name]
+    with service.wiring.database.write() as session:
+        session.execute(update(Worker).values(seen_at=database_now(-60)))
+    assert alive.worker(service.settings) == "no heartbeat"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,6 +11,7 @@ import pytest
 from jose import jwt
 from sqlalchemy import event, select, update
 
+from backend.auth import service as auth
 from backend.clock import database_now
 from backend.models import AuditEntry, LoginSession, User
 from tests.operators import operator, send, user_id
@@ -84,6 +86,22 @@ def test_it_ends(service: InProcess, demo: Person, chief: Person) -> None:
     chief.post("/logout/everywhere")
     assert by_operator.get("/me").status_code == 401, "who is out acts as nobody"
     assert demo.get("/me").status_code == 200
+
+
+@on_both
+def test_it_does_not_begin_after_the_operator_s_logins_have_ended(
+    service: InProcess, demo: Person, chief: Person
+) -> None:
+    """The request was let in before; then they end all logins, because one was stolen."""
+    path = f"/admin/users/{user_id(service, demo)}/impersonate"
+    chief_id = user_id(service, chief)
+    with ThreadPoolExecutor(1) as pool, service.wiring.database.write() as session:
+        auth.logout_everywhere(session, chief_id, also_keys=False)
+        answer = pool.submit(chief.post, path, {"reason": REASON})
+        wait([answer], timeout=1)  # it waits for this transaction
+    assert (answer.result().status_code, answer.result().json()["code"]) == (401, "token_invalid")
+    with service.wiring.database.read() as session:
+        assert list(session.scalars(select(LoginSession).where(LoginSession.impersonator_id.is_not(None)))) == []
 
 
 def test_whom_nobody_can_act_as(service: InProcess, demo: Person, stranger: Person, chief: Person) -> None:

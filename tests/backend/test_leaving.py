@@ -11,13 +11,17 @@ from sqlalchemy import select
 
 from backend.audit.service import COMMAND
 from backend.auth.password import hash_password
+from backend.credit import service as credit
+from backend.member import service as members
 from backend.models import Membership, User
 from backend.task import lifecycle
 from backend.task import service as tasks
 from backend.tenant.service import MembershipEnded
 from backend.user import service as users
-from tests.colleagues import acts, colleague, give, id_of, invitation, logins, roles, said, told
-from tests.servers import on_both
+from tests.colleagues import Told, acts, colleague, give, id_of, invitation, logins, roles, said, told
+from tests.operators import operator
+from tests.processes import wait_until
+from tests.servers import on_both, waiting
 from tests.service import PASSWORD, InProcess, Person
 
 
@@ -203,6 +207,33 @@ def test_of_two_last_owners_who_go_at_once_one_stays(service: InProcess, demo: P
         tenant_id = session.scalars(select(Membership.tenant_id)).first()
         left = session.scalars(select(Membership.role).where(Membership.tenant_id == tenant_id)).all()
     assert left.count("owner") == 1
+
+
+@on_both
+@pytest.mark.parametrize("how", ["transfer", "grant"])
+def test_credits_on_their_way_to_who_is_leaving_stay_where_they_are(
+    service: InProcess, demo: Person, member: Person, how: str
+) -> None:
+    """Else they would lie in an account that nobody can reach."""
+    chief, them, database = operator(service), service.scope(member), service.wiring.database
+    tenant_id, user_id = str(them.tenant_id), str(them.user_id)
+
+    def pay() -> Told:
+        if how == "transfer":
+            return told(demo.post("/credits/transfers", {"to_user_id": user_id, "credits": 1}))
+        body = {"credits": 1, "reason": "thanks", "tenant_id": tenant_id}
+        return told(chief.post(f"/admin/users/{user_id}/grants", body))
+
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            members.leave(session, COMMAND, them)
+            paid = pool.submit(pay)
+            wait_until(lambda: waiting(database) or paid.done())
+        assert paid.result() == (404, "member_not_found" if how == "transfer" else "user_not_found")
+    with database.read() as session:
+        assert credit.balance(session, them) == (0, 0)
+        assert credit.verify(session) == []
+    assert demo.money() == (10, 0)
 
 
 def test_an_order_on_its_way_while_its_sender_is_removed_leaves_nothing(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,13 +13,19 @@ import httpx
 import pytest
 from jose import jwt
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
+from backend.admin import service as admin
+from backend.audit.service import COMMAND
 from backend.auth import refresh
 from backend.auth import service as auth
 from backend.auth.keyring import signing_key
+from backend.auth.password import verify_password
+from backend.auth.schemas import DEMO
 from backend.clock import database_now
 from backend.models import LoginSession, User
 from backend.settings import Settings, UnsafeSettings
+from backend.user import service as users
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 
@@ -178,6 +186,45 @@ def test_ended_logins_are_forgotten_after_a_week(service: InProcess, demo: Perso
         auth.forget_old(session, service.wiring)
         left = session.scalars(select(LoginSession.id)).all()
     assert left == [UUID(jwt.get_unverified_claims(demo.token)["sid"])]
+
+
+def change(session: Session, user: User) -> None:
+    assert users.change_password(session, user, "no password fits")
+    auth.logout_everywhere(session, user.id, also_keys=False)
+
+
+def deactivate(session: Session, user: User) -> None:
+    admin.deactivate(session, COMMAND, user.id, "stolen")
+
+
+@on_both
+@pytest.mark.parametrize("end", [change, deactivate])
+def test_a_login_under_way_does_not_outlive_the_end_of_all(
+    service: InProcess, monkeypatch: pytest.MonkeyPatch, end: Callable[[Session, User], None]
+) -> None:
+    """The password was right; while it was looked at, and until the login's own transaction, all logins end."""
+    verified, ending = threading.Event(), threading.Event()
+
+    def verify(given: str, hashed: str | None) -> bool:
+        right = verify_password(given, hashed)
+        verified.set()
+        assert ending.wait(20)
+        return right
+
+    monkeypatch.setattr(auth, "verify_password", verify)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(service.client.post, "/api/v1/login", json=DEMO)
+        assert verified.wait(20)
+        with service.wiring.database.write() as session:
+            user = users.by_email(session, DEMO["email"])
+            assert user is not None
+            end(session, user)
+            session.flush()
+            ending.set()
+            wait([answer], timeout=1)  # it waits for this transaction
+    assert answer.result().status_code == 401
+    with service.wiring.database.read() as session:
+        assert not session.scalars(select(LoginSession.id).where(LoginSession.revoked_at.is_(None))).all()
 
 
 def _change_of_keys(tmp_path: Path, how: str) -> list[dict[str, Any]]:

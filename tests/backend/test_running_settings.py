@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from backend.models import AuditEntry, RuntimeSetting
 from backend.setting.service import CHANGEABLE
@@ -156,6 +156,25 @@ def test_what_can_t_be_is_refused_and_named(service: InProcess, chief: Person, n
     assert (answer.status_code, answer.json()["code"]) == (422, "setting_invalid")
     assert name in answer.json()["detail"]
     assert listed(chief)[name]["changed"] is False
+
+
+def test_production_takes_nothing_that_it_would_not_start_with(
+    make_service: MakeService, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = {"secret": "not the one of development, and long enough"}
+    service = make_service(environment="production", auth=secret, limit={"login": "10 per second"})
+    chief, unsafe = operator(service), "1000000 per second"
+    answer = send(chief, "PUT", "/admin/settings/limit.login", {"value": unsafe})
+    assert (answer.status_code, answer.json()["code"]) == (422, "setting_invalid")
+    assert answer.json()["detail"].startswith("limit.login: VR_LIMIT__LOGIN lets an address guess passwords")
+    assert listed(chief)["limit.login"]["changed"] is False
+    assert put(chief, "limit.login", "5 per second") == put(chief, "credit.price", 1500) == 204
+    with service.wiring.database.write() as session:  # by a version that took it
+        session.execute(update(RuntimeSetting).where(RuntimeSetting.name == "limit.login").values(value=unsafe))
+    service.wiring.running.look()
+    settings = service.wiring.settings
+    assert (settings.limit.login, settings.credit.price) == ("10 per second", 1500)
+    assert "limit.login is not valid here" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["auth.secret", "db.url", "environment", "credit", "credit.nothing", "__class__"])

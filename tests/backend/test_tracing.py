@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from backend.settings import ROOT
+from backend.settings.observe import Observe
 from tests.processes import wait_until
 from tests.servers import free_port
 from tests.service import InProcess, MakeService
 from tests.traces import Collector, Told, collecting
+from workers.room import EngineRoom
 
 THEIRS = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{THEIRS}-b7ad6b7169203331-01"
@@ -40,6 +42,14 @@ def ordered(service: InProcess, collector: Collector, traceparent: str = TRACEPA
     return found()[0], service.row(answer.json()["task_id"]).traceparent
 
 
+def kept_without_traces(service: InProcess, *traceparents: str) -> str | None:
+    """What is kept with a task that is ordered with these headers."""
+    sent = [("Authorization", f"Bearer {service.login().token}"), *(("traceparent", each) for each in traceparents)]
+    answer = service.client.post("/api/v1/separate", json={"filename": "warmup.mp3"}, headers=sent)
+    assert answer.status_code == 202
+    return service.row(answer.json()["task_id"]).traceparent
+
+
 def sampled(traceparent: str) -> bool:
     return bool(int(traceparent[-2:], 16) & 1)
 
@@ -63,6 +73,43 @@ def test_nonsense_is_no_trace(make_service: MakeService, collector: Collector) -
     service = make_service(observe={"traces_url": collector.url, "traces_continue": True})
     span, _ = ordered(service, collector, "00-zz-' OR 1=1")
     assert (span.parent, span.links) == ("", [])
+
+
+def test_a_caller_s_trace_reaches_a_worker_that_sends_traces_where_the_api_sends_none(
+    make_service: MakeService, collector: Collector, warmup: Path
+) -> None:
+    service = make_service()
+    demo = service.login()
+    body = {"upload_id": demo.upload(warmup)}
+    task_id = demo.post("/separate", body, headers={"traceparent": TRACEPARENT}).json()["task_id"]
+    assert service.row(task_id).traceparent == TRACEPARENT
+    service.room = EngineRoom(service.settings.model_copy(update={"observe": Observe(traces_url=collector.url)}))
+    assert service.work()
+    service.room.wiring.tracing.stop()
+    span = collector.of_trace(THEIRS)["task"]
+    assert (span.parent, span.facts["vr.task"]) == ("b7ad6b7169203331", task_id)
+
+
+def test_of_a_later_version_the_part_that_we_know_is_kept(make_service: MakeService) -> None:
+    assert kept_without_traces(make_service(), f"cc-{TRACEPARENT[3:]}-what-comes") == TRACEPARENT
+
+
+def test_no_nonsense_is_kept(make_service: MakeService) -> None:
+    service = make_service(credit={"price": 0})
+    for nonsense in (
+        "",
+        "00-zz-' OR 1=1",
+        TRACEPARENT.upper(),
+        TRACEPARENT[:-1],
+        f"{TRACEPARENT}0",
+        f"{TRACEPARENT}-01",  # only a later version may go on
+        f"ff-{TRACEPARENT[3:]}",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-{THEIRS}-{'0' * 16}-01",
+    ):
+        assert kept_without_traces(service, nonsense) is None, nonsense
+    assert kept_without_traces(service, TRACEPARENT, TRACEPARENT) is None
+    assert kept_without_traces(service) is None
 
 
 def test_a_share_of_none(make_service: MakeService, collector: Collector, warmup: Path) -> None:

@@ -46,6 +46,23 @@ UNSAFE: dict[str, tuple[dict[str, Any], str]] = {
     "no end of logins": ({"limit": {"login": "1000000 per second"}}, "VR_LIMIT__LOGIN lets"),
     "a guessed database password": ({"db": {"url": "postgresql://vocal:postgres@db/x"}}, "VR_DB__URL has a password"),
     "the user's name for one": ({"db": {"url": "postgresql://vocal:vocal@db/x"}}, "VR_DB__URL has a password"),
+    "a guessed broker password": ({"queue": {"url": "amqp://guest:guest@rabbit//"}}, "VR_QUEUE__URL has a password"),
+    "a guessed one, escaped": ({"queue": {"url": "redis://:%73ecret@redis/0"}}, "VR_QUEUE__URL has a password"),
+    "of the second broker": (
+        {"queue": {"url": "amqp://vocal:kXq81-long@a//;amqp://vocal:vocal@b//"}},
+        "VR_QUEUE__URL has a password",
+    ),
+    "none for RabbitMQ": ({"queue": {"url": "amqp://vocal@rabbit//"}}, "VR_QUEUE__URL has .* or none for RabbitMQ"),
+    "no broker URL": ({"queue": {"url": "redis://[redis/0"}}, "VR_QUEUE__URL is no broker URL"),
+    "no storage secret": ({"storage": {"url": "s3://songs", "access_key": "vocal"}}, "VR_STORAGE__SECRET_KEY is empty"),
+    "a guessed storage secret": (
+        {"storage": {"url": "s3://songs", "access_key": "vocal", "secret_key": "minioadmin"}},
+        "VR_STORAGE__SECRET_KEY is empty or guessed",
+    ),
+    "the access key for one": (
+        {"storage": {"url": "s3://songs", "access_key": "vocal-songs", "secret_key": "vocal-songs"}},
+        "VR_STORAGE__SECRET_KEY is empty or guessed",
+    ),
     "no database URL": ({"db": {"url": "postgres"}}, "VR_DB__URL is no database URL"),
 }
 
@@ -77,11 +94,17 @@ def test_production_says_all_of_them_and_no_secret() -> None:
 def test_production_takes_what_is_safe() -> None:
     production(
         db={"url": "postgresql+psycopg://vocal:kXq81-long-and-random@db/x"},
+        queue={"url": "amqp://vocal:kXq81-long-and-random@rabbit//;redis://redis:6379/0"},
+        storage={"url": "s3://songs", "access_key": "vocal", "secret_key": "kXq81-long-and-random"},
         web={"allowed_origins": "https://app.example.com"},
         limit={"trusted_proxies": "10.0.0.1, 10.0.0.0/8, fd00::/8"},
         webhook={"allowed_networks": "10.1.0.0/16"},
         mail={"host": "mail.example.com", "password": "x", "link_base": "https://app.example.com"},
     ).refuse_unsafe()
+
+
+def test_the_machine_s_own_access_to_the_storage_is_safe() -> None:
+    production(storage={"url": "s3://songs"}).refuse_unsafe()
 
 
 def test_no_process_starts_with_unsafe_settings(tmp_path: Path) -> None:

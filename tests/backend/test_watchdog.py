@@ -69,6 +69,28 @@ def test_reasons(service: InProcess, demo: Person, warmup: Path) -> None:
 
 
 @on_both
+def test_a_worker_that_could_not_warm_up_and_works_is_no_alarm(service: InProcess, demo: Person, warmup: Path) -> None:
+    song = demo.upload(warmup)
+    for _ in range(2):
+        demo.submit(song)
+    database = service.wiring.database
+    worker(service, warm=False)
+    with database.write() as session:
+        workers.broken(session, "one@here", "inference_server_unavailable: not up yet")
+    watchdog = Watchdog(service.wiring, probe())
+    assert watchdog.why_nothing_begins() == "no worker can work: inference_server_unavailable: not up yet"
+    claim = lifecycle.claim(database, "one@here", 60)
+    assert claim is not None
+    for _ in range(2):
+        assert watchdog.why_nothing_begins() is None, "it has a task in hand"
+    lifecycle.fail(database, claim, "engine_error", "no", transient=False, max_attempts=1)
+    assert watchdog.why_nothing_begins() is not None
+    assert lifecycle.claim(database, "two@there", 60) is not None
+    demo.submit(song)
+    assert watchdog.why_nothing_begins() is None, "the queue moves"
+
+
+@on_both
 def test_good_reasons_are_no_alarm(make_service: MakeService, warmup: Path) -> None:
     service = make_service(tenant={"concurrent_tasks": 1})
     demo, database = service.login(), service.wiring.database
@@ -116,7 +138,11 @@ def test_it_is_told_everywhere_and_ends(
     make_service: MakeService, warmup: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(metric, "FRESH_SECONDS", 0)
-    service = make_service(observe={"stalled_seconds": 0.5}, queue={"url": f"redis://127.0.0.1:{free_port()}/0"})
+    service = make_service(
+        observe={"stalled_seconds": 2},
+        worker={"heartbeat_seconds": 3600},  # nobody beats for the row that stands for it
+        queue={"url": f"redis://127.0.0.1:{free_port()}/0"},
+    )
     demo = service.login()
     assert gauge(service) == 0
     worker(service)

@@ -8,14 +8,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import select, update
 
 from backend.models import Membership, WebhookDelivery
 from backend.task import lifecycle
 from backend.webhook import repository
 from backend.webhook import service as webhooks
 from tests.processes import wait_until
-from tests.servers import on_both
+from tests.servers import on_both, waiting
 from tests.service import InProcess, MakeService, Person
 
 URL = "https://example.com/hook"
@@ -178,18 +178,11 @@ def test_removing_a_webhook_waits_for_the_transaction_that_tells_it(
     row = service.row(demo.submit(demo.upload(warmup)))
     database = service.wiring.database
 
-    def waiting() -> bool:
-        if database.is_sqlite:
-            return True  # there is one writer at a time, and this test is it
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        with database.read() as session:
-            return bool(session.execute(text(query)).scalar())
-
     with ThreadPoolExecutor(1) as pool:
         with database.write() as session:
             repository.listening(session, row.tenant_id, row.id)  # what telling begins with
             removed = pool.submit(lambda: demo.delete(path).status_code)
-            wait_until(lambda: waiting() or removed.done())
+            wait_until(lambda: waiting(database) or removed.done())
             assert not removed.done()
             assert lifecycle.cancel(session, row.id, "queued", row.attempt)
         assert removed.result() == 204
