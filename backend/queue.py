@@ -7,6 +7,7 @@ What to do is in the database. A lost ring is harmless: an idle worker looks for
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,15 @@ LONGEST_WAIT_SECONDS = 60
 
 
 class Bell:
-    """Rings workers. Never raises, and does not wait for a broker that is away."""
+    """Rings workers, from a thread of its own: nobody waits for a broker that is away or hangs. Never raises."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._app: Celery | None = None
         self._silent_until = 0.0
+        self._lock = threading.Lock()
+        self._due = 0
+        self._ringing = False
 
     def prepare(self) -> None:
         """Load Celery ahead of the first ring: it takes a third of a second."""
@@ -43,16 +47,37 @@ class Bell:
             self._app = celery_app(self._settings)
 
     def ring(self) -> None:
-        if time.monotonic() < self._silent_until:
-            return
-        try:
-            self.prepare()
-            assert self._app is not None
-            with self._app.producer_pool.acquire(block=True, timeout=CONFIRM_SECONDS) as producer:
-                self._send(producer)
-        except Exception as error:  # kombu raises each transport's own kinds
-            self._silent_until = time.monotonic() + SILENT_SECONDS
-            log.warning("the broker can't be reached, workers will look by themselves: %s", error)
+        with self._lock:
+            if time.monotonic() < self._silent_until:
+                return
+            self._due = min(self._due + 1, MOST_WAITING)
+            if not self._ringing:
+                try:
+                    threading.Thread(target=self._ring_all, name="bell", daemon=True).start()
+                except RuntimeError as error:  # the system has no thread left
+                    log.warning("can't ring, workers will look by themselves: %s", error)
+                else:
+                    self._ringing = True
+
+    def _ring_all(self) -> None:
+        while self._next():
+            try:
+                self.prepare()
+                assert self._app is not None
+                with self._app.producer_pool.acquire(block=True, timeout=CONFIRM_SECONDS) as producer:
+                    self._send(producer)
+            except Exception as error:  # kombu raises each transport's own kinds
+                with self._lock:
+                    self._due = 0
+                    self._silent_until = time.monotonic() + SILENT_SECONDS
+                log.warning("the broker can't be reached, workers will look by themselves: %s", error)
+
+    def _next(self) -> bool:
+        """Whether there is one more to ring; if not, the thread ends."""
+        with self._lock:
+            self._ringing = self._due > 0
+            self._due -= self._ringing
+            return self._ringing
 
     def check(self) -> None:
         """Raises what the broker's client raises where the broker can't be reached."""
@@ -83,7 +108,9 @@ class Bell:
 def celery_app(settings: Settings) -> Celery:
     """Celery with our settings, without tasks: the API sends with it, `workers.app` adds the tasks."""
     from celery import Celery  # `import backend.app` does not pay for it
+    from kombu.transport import TRANSPORT_ALIASES
 
+    TRANSPORT_ALIASES["filesystem"] = "backend.folder_broker:Transport"
     app = Celery("vocal_remover", broker=_broker_url(settings), set_as_current=False)
     app.conf.update(
         task_ignore_result=True,

@@ -32,7 +32,7 @@ def environment(data_dir: Path, **changes: str) -> dict[str, str]:
     return inherited | own | changes
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 100) -> None:
+def wait_until(condition: Callable[[], Any], seconds: float = 240) -> None:
     give_up = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < give_up, "waited in vain"
@@ -144,5 +144,13 @@ class Cluster:
 
     def finished(self, person: Person, task_id: str) -> dict[str, Any]:
         """The task, once it is completed, failed or cancelled."""
-        wait_until(lambda: person.task(task_id)["status"] in FINISHED)
+        try:
+            wait_until(lambda: person.task(task_id)["status"] in FINISHED)
+        except AssertionError as error:
+            worker = self.processes["worker"]
+            if worker.running():
+                worker.send(signal.SIGUSR1)  # Celery tells what each thread is at
+                time.sleep(2)
+            error.add_note(f"The worker {'runs' if worker.running() else 'has ended'}:\n{worker.text()[-10_000:]}")
+            raise
         return person.task(task_id)

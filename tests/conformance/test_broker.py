@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +21,11 @@ from backend.settings import Settings
 from tests.conformance.modes import delete_queue, rabbitmq
 from tests.processes import Cluster, wait_until
 from tests.rabbitmq import RabbitServer
+from tests.servers import own_redis
 
 BROKERS = ["files", "redis", "rabbitmq"]
+AT_ONCE_SECONDS = 5.0
+"""Half of what a client of Redis waits for one that hangs."""
 
 
 @contextmanager
@@ -50,9 +56,12 @@ def test_rings_that_nobody_hears_don_t_pile_up(broker: str, request: pytest.Fixt
         mine, others = (_settings(tmp_path, url) for _ in range(2))
         bells = [Bell(each) for each in (mine, others)]
         try:
-            for _ in range(2 * MOST_WAITING):
-                bells[0].ring()
+            for _ in range(2):
+                for _ in range(MOST_WAITING):
+                    bells[0].ring()
+                rung()
             bells[1].ring()
+            rung()
             # Across a connection of its own RabbitMQ tells a number that is a moment old.
             wait_until(lambda: (waiting(mine), waiting(others)) == (MOST_WAITING, 1), 20)
         finally:
@@ -61,7 +70,25 @@ def test_rings_that_nobody_hears_don_t_pile_up(broker: str, request: pytest.Fixt
                     delete_queue(url, each.queue.name)
 
 
-@pytest.mark.timeout(400)
+def test_no_order_waits_for_a_broker_that_hangs(tmp_path: Path, warmup: Path) -> None:
+    with own_redis() as (url, server), Cluster(tmp_path, VR_QUEUE__URL=url) as cluster:
+        person = cluster.login()
+        upload_id = person.send(warmup).json()["id"]
+        assert cluster.finished(person, person.submit(upload_id))["status"] == "completed"  # it is connected now
+        server.send_signal(signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            task_id = person.submit(upload_id)
+            took = time.monotonic() - began
+            # Its client gives up by itself, and says so.
+            wait_until(lambda: "the broker can't be reached" in cluster.processes["api"].text())
+        finally:
+            server.send_signal(signal.SIGCONT)
+        assert took < AT_ONCE_SECONDS
+        assert cluster.finished(person, task_id)["status"] == "completed"
+
+
+@pytest.mark.timeout(600)
 def test_rabbitmq_keeps_one_quorum_queue_and_is_found_again(tmp_path: Path, warmup: Path) -> None:
     """A worker declares one queue, and hears bells again after the broker's restart."""
     with RabbitServer() as server:
@@ -88,6 +115,11 @@ def test_rabbitmq_keeps_one_quorum_queue_and_is_found_again(tmp_path: Path, warm
             assert set(re.findall(r"\w+Warning:", said)) <= {"SecurityWarning:"}, said  # that of tests run by root
             assert "deprecat" not in said.lower()
             assert server.queues() == {name: "quorum"}
+
+
+def rung() -> None:
+    """Wait for the bells' threads."""
+    wait_until(lambda: all(thread.name != "bell" for thread in threading.enumerate()))
 
 
 def _settings(folder: Path, url: str) -> Settings:

@@ -17,23 +17,23 @@ from tests.processes import Cluster, wait_until
 from tests.service import Person
 from vocal_remover import Client
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(1200)
 
 
 @pytest.fixture(params=chosen(), ids=str)
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     mode: Mode = request.param
-    with settings(mode, request) as found, Cluster(tmp_path, **found) as running:
+    with settings(mode, request) as found, Cluster(tmp_path, **found, VR_WORKER__RENEW_SECONDS="0.1") as running:
         yield running
         assert "Traceback" not in running.processes["api"].text()
 
 
 def test_from_the_first_login_to_an_empty_storage(
-    cluster: Cluster, warmup: Path, example: Path, tmp_path: Path
+    cluster: Cluster, warmup: Path, long_song: Path, tmp_path: Path
 ) -> None:
     person = cluster.register("singer@example.com")
     person = logged_in(cluster, person.email)
-    short, long = (person.send(song, song.name).json()["id"] for song in (warmup, example))
+    short, long = (person.send(song, song.name).json()["id"] for song in (warmup, long_song))
 
     followed = person.submit(short, model="lite")
     heard = list(told(person, followed))
@@ -93,7 +93,8 @@ def check_stems(person: Person, task_id: str) -> None:
     stems: list[dict[str, Any]] = person.task(task_id)["stems"]
     assert {stem["name"] for stem in stems} == {"vocals", "accompaniment"}
     for stem in stems:
-        answer = httpx.get(str(person.client.base_url.join(stem["url"])), follow_redirects=True, trust_env=False)
+        url = str(person.client.base_url.join(stem["url"]))
+        answer = httpx.get(url, follow_redirects=True, timeout=60, trust_env=False)
         assert answer.status_code == 200, answer.text
         assert hashlib.sha256(answer.content).hexdigest() == stem["sha256"]
         assert len(answer.content) == stem["size"]
