@@ -42,7 +42,7 @@ class Observed:
 
         self._figures.begun()
         try:
-            if self._tracing.on and scope["path"] not in PROBES:
+            if scope["path"] not in PROBES:
                 with self._tracing.request(scope) as span:
                     await self.app(scope, receive, watched)
                     span.answered(route_of(scope), status)

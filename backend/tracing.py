@@ -6,8 +6,10 @@ parameters or texts of exceptions, in which secrets might be.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from backend import logs
@@ -22,6 +24,12 @@ EVERY_SECONDS = 1.0
 STOP_SECONDS = 3.0
 
 Worth = str | int | float
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2})(-.*)?")
+"""https://www.w3.org/TR/trace-context/: only a version that is newer than ours (00) may go on after the flags."""
+_NOBODY = re.compile(r"0{32}-|.{32}-0{16}-")
+_passed_on: ContextVar[str | None] = ContextVar("passed_on", default=None)
+"""Of the request's caller, where this process sends no traces."""
 
 
 class Seen:
@@ -65,9 +73,10 @@ class Tracing:
             self._provider = None
 
     def traceparent(self) -> str | None:
-        """Of the span that is open here, in W3C's form; None where there is none."""
+        """Of the span that is open here, in W3C's form; without traces of ours that of the request's caller, for a
+        worker that sends some. None where there is none."""
         if not self.on:
-            return None
+            return _passed_on.get()
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         carrier: dict[str, str] = {}
@@ -76,10 +85,18 @@ class Tracing:
 
     @contextmanager
     def request(self, scope: Mapping[str, Any]) -> Iterator[Seen]:
-        """The span of a request. Whoever sends a `traceparent` decides about our traces only where it is trusted."""
+        """The span of a request. Whoever sends a `traceparent` decides about our traces only where it is trusted, or
+        where this process sends none: then `traceparent` hands theirs on to the worker."""
+        theirs = _theirs(scope)
+        if not self.on:
+            token = _passed_on.set(theirs)
+            try:
+                yield Seen()
+            finally:
+                _passed_on.reset(token)
+            return
         from opentelemetry.trace import SpanKind
 
-        theirs = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
         continued = theirs if self._settings.traces_continue else None
         facts = {"http.request.method": scope["method"][:16], "vr.request_id": scope.get("request_id", "")}
         links = () if continued else _links(theirs)
@@ -177,6 +194,15 @@ def _provider(settings: Observe) -> Any:
     exporter = OTLPSpanExporter(settings.traces_url, timeout=EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=EVERY_SECONDS * 1000))
     return provider
+
+
+def _theirs(scope: Mapping[str, Any]) -> str | None:
+    """The `traceparent` that came with a request, as version 00; None where it is none, or there are several."""
+    sent = [value.decode("latin-1").strip(" \t") for name, value in scope["headers"] if name == b"traceparent"]
+    found = _TRACEPARENT.fullmatch(sent[0]) if len(sent) == 1 else None
+    if found is None or found[1] == "ff" or (found[1] == "00" and found[3]) or _NOBODY.match(found[2]):
+        return None
+    return f"00-{found[2]}"
 
 
 def _context(traceparent: str | None) -> Any:

@@ -23,7 +23,10 @@ def api(settings: Settings) -> str | None:
 
 
 def worker(settings: Settings) -> str | None:
-    """None when this host's worker has sent its heartbeats, else why it is not alive."""
+    """None when this host's worker has sent its heartbeats, else why it is not alive.
+
+    One that could not warm up is: it loads its model at the next task, and a restart would end what it has in hand.
+    """
     from backend.db import Database
     from backend.worker import service as workers
 
@@ -36,7 +39,7 @@ def worker(settings: Settings) -> str | None:
     name = workers.worker_name(settings)
     for seen in found:
         if seen.name == name:
-            return seen.reason
+            return "no heartbeat" if seen.silent else None
     return f"{name} has not reported"
 
 

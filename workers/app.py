@@ -8,6 +8,8 @@ fork, because no runtime survives one.
 from __future__ import annotations
 
 import logging
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
@@ -19,6 +21,7 @@ from backend.wiring import wire
 from backend.worker.service import worker_name
 from workers.deliver import Deliverer
 from workers.orphans import Orphans
+from workers.parts import repeating
 from workers.room import EngineRoom
 from workers.separate import work
 from workers.stopping import Stopping
@@ -53,9 +56,9 @@ def separate_next() -> None:
 
 
 class Keeper(bootsteps.StartStopStep):
-    """Heartbeat and sweep on the worker's timer, and threads for what may take long, in its main process."""
+    """Threads of the worker's main process. Not its timer, which stands still while a broker is away."""
 
-    requires = ("celery.worker.components:Pool", "celery.worker.components:Timer")
+    requires = ("celery.worker.components:Pool",)  # its children are forked before a thread is started
 
     def __init__(self, worker: Any, **options: Any) -> None:
         super().__init__(worker, **options)
@@ -65,10 +68,14 @@ class Keeper(bootsteps.StartStopStep):
         self._orphans = Orphans(wiring)
         self._tidy = Tidy(wiring)
         self._running = wiring.running
+        self._repeated = ExitStack()
 
     def start(self, worker: Any) -> None:
-        worker.timer.call_repeatedly(settings.worker.heartbeat_seconds, self._sweep.heartbeat)
-        worker.timer.call_repeatedly(settings.worker.sweep_seconds, self._look, (worker,))
+        for step, seconds, name in (
+            (self._sweep.heartbeat, settings.worker.heartbeat_seconds, "heartbeat"),
+            (partial(self._look, worker), settings.worker.sweep_seconds, "sweep"),
+        ):
+            self._repeated.enter_context(repeating(step, seconds, name))
         self._deliverer.start()
         self._orphans.start()
         self._tidy.start()
@@ -79,6 +86,7 @@ class Keeper(bootsteps.StartStopStep):
         self._tidy.stop()
         self._orphans.stop()
         self._deliverer.stop()
+        self._repeated.close()  # no heartbeat comes after signing off
         self._sweep.stop()
 
     def _look(self, worker: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 
+from engine.errors import EngineError
+
 Reason = tuple[str, str]
 """(code, sentence)."""
 
@@ -30,6 +32,14 @@ _BY_WORDS = {
     "too many open files": OUT_OF_HANDLES,
     "no space left on device": DISK_FULL,
 }
+
+
+class SongMissing(EngineError):
+    """The storage answers, and has no such file. On a disk of many hosts it may only not be seen yet."""
+
+    code = "song_missing"
+    advice = "Send the song again, and order its stems anew."
+    transient = True
 
 
 def reason(error: BaseException) -> Reason:

@@ -15,6 +15,7 @@ from backend.storage import StorageAway
 from backend.task import options
 from engine.errors import SeparationCancelled
 from engine.parts import fingerprint
+from workers.hearing import heard
 from workers.lease import Lease
 from workers.parts import Maker, repeating
 from workers.room import EngineRoom
@@ -88,7 +89,8 @@ class _Helper:
             room.fingerprints[song.model, wish.high_frequencies] = own
             if own != song.fingerprint:
                 return False
-            source = stack.enter_context(storage.local(song.source_key, room.name))
+            local = storage.local(song.source_key, room.name)
+            source = heard(lambda: stack.enter_context(local), self._stopped, stack.close)
             maker = Maker(room, song, source, wish, separator, folder, leads=False, stopped=self._stopped)
 
             def renew() -> None:

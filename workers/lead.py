@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,6 +26,7 @@ from engine.kept_patch import read_patch
 from engine.models.base import Separator
 from engine.parts import fingerprint
 from engine.separate import patch_count
+from workers.hearing import heard
 from workers.lease import Lease
 from workers.parts import Maker, in_time, repeating
 from workers.room import EngineRoom
@@ -85,7 +87,8 @@ def drop(room: EngineRoom, song: SharedSong, claim: Claim, lease: Lease, plan: P
     for other in plan.dropped:
         if not in_time(room, lambda session: parts.leads(session, song, claim.attempt), lease.interrupted):
             raise SeparationCancelled(ANOTHERS)
-        room.wiring.storage.delete(keys.parts_key(song.source_name, song.task_id, other))
+        key = keys.parts_key(song.source_name, song.task_id, other)
+        heard(partial(room.wiring.storage.delete, key), lease.interrupted)
 
 
 def checked(room: EngineRoom, song: SharedSong, claim: Claim, lease: Lease, plan: Plan) -> Plan:
@@ -94,7 +97,7 @@ def checked(room: EngineRoom, song: SharedSong, claim: Claim, lease: Lease, plan
     if not plan.kept:
         return plan
     folder = keys.parts_key(song.source_name, song.task_id, song.fingerprint)
-    there = {stored.key for stored in room.wiring.storage.listed(folder)}
+    there = heard(lambda: {stored.key for stored in room.wiring.storage.listed(folder)}, lease.interrupted)
     counted = (part.first_patch + each for part in plan.parts for each in range(part.patches_done))
     gone = {
         patch
@@ -185,9 +188,13 @@ class Leader:
             self._changed.clear()
         song = self._song
         key = keys.parts_key(song.source_name, song.task_id, song.fingerprint, patch)
-        try:
+
+        def read() -> Samples:
             with self._room.wiring.storage.local(key, self._room.name) as file:
                 return read_patch(file)
+
+        try:
+            return heard(read, self._lease.interrupted)
         except FileNotFoundError:
             raise PatchCorrupt(f"Patch {patch} was kept and is gone.") from None
 

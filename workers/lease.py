@@ -37,7 +37,8 @@ class Lease:
         self._thread = threading.Thread(target=here(self._keep), name=f"lease-{claim.task_id}", daemon=True)
 
     def begin(self) -> Self:
-        """By whom the task is claimed before it can be worked on; `with` goes on from there."""
+        """By whom the task is claimed before it can be worked on; `with` goes on from there. Raises RuntimeError when
+        no thread is to be had."""
         self._thread.start()
         return self
 
@@ -52,7 +53,8 @@ class Lease:
     def end(self) -> None:
         """No more renewals; called before the task's last transaction."""
         self._done.set()
-        self._thread.join()
+        if self._thread.ident:
+            self._thread.join()
 
     def tell(self, fraction: float, stage: str) -> None:
         self._progress = (fraction, stage)
@@ -75,6 +77,9 @@ class Lease:
             except SQLAlchemyError as error:
                 # The database may be back before the lease is over; if not, the attempt's number decides.
                 log.warning("task %s: the lease was not renewed: %s", self.claim.task_id, type(error).__name__)
+                continue
+            except Exception:  # memory or file handles, of which there may be enough in a moment
+                log.exception("task %s: the lease was not renewed", self.claim.task_id)
                 continue
             if not held:
                 self._state = "lost"

@@ -26,6 +26,7 @@ from engine.errors import SeparationCancelled
 from engine.kept_patch import write_patch
 from engine.models.base import Separator
 from engine.parts import separate_patches
+from workers.hearing import heard
 from workers.patience import patiently
 from workers.room import EngineRoom
 
@@ -128,7 +129,7 @@ class Maker:
         write_patch(file, samples)
         song = self._song
         key = keys.parts_key(song.source_name, song.task_id, song.fingerprint, patch)
-        self._room.wiring.storage.adopt(file, key)
+        heard(lambda: self._room.wiring.storage.adopt(file, key), self._given_up)
         with self._lock:
             part = self._part
             if part is None:
@@ -142,6 +143,10 @@ class Maker:
                 )
                 self._done = 0
             return self._part is not None
+
+    def _given_up(self) -> bool:
+        """Whether not even the patch at hand is of use; it is kept by who has another task to do, too."""
+        return self._part is None or self._room.stopping.due
 
     def _give_back(self, *, failed: bool) -> None:
         with self._lock:

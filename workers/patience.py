@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import is_unreachable
-from backend.storage import StorageAway
+from backend.storage import StorageAway, StorageRefused
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def patiently(
             return step()
         except (SQLAlchemyError, StorageAway) as error:
             stored = isinstance(error, StorageAway)
-            if not (stored or is_unreachable(error)) or given_up():
+            if isinstance(error, StorageRefused) or not (stored or is_unreachable(error)) or given_up():
                 raise
             log.warning("the %s is away, trying again in %.1f s", "storage" if stored else "database", pause)
             time.sleep(pause)

@@ -11,6 +11,9 @@ from backend import logs
 from backend.part.service import SharedSong
 from backend.task.lifecycle import Claim
 from engine.stages import Stages
+from workers.failures import SongMissing
+from workers.hearing import heard
+from workers.lease import Lease
 from workers.room import EngineRoom
 
 
@@ -42,11 +45,15 @@ def helping(room: EngineRoom, song: SharedSong) -> Iterator[None]:
 
 
 @contextmanager
-def fetched(room: EngineRoom, claim: Claim) -> Iterator[Path]:
-    """The song, where it can be read."""
+def fetched(room: EngineRoom, lease: Lease) -> Iterator[Path]:
+    """The song, where it can be read. Raises SeparationCancelled, SongMissing, StorageAway."""
+    local = room.wiring.storage.local(lease.claim.source_key, room.name)
     with ExitStack() as stack:
         with room.wiring.tracing.step("fetch"):
-            song = stack.enter_context(room.wiring.storage.local(claim.source_key, room.name))
+            try:
+                song = heard(lambda: stack.enter_context(local), lease.interrupted, stack.close)
+            except FileNotFoundError as error:
+                raise SongMissing("The song is not in the storage any more. Send it again.") from error
         yield song
 
 

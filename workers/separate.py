@@ -7,11 +7,12 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from backend import storage as keys
-from backend.storage import StorageAway
+from backend.storage import StorageAway, StorageFailed, StorageRefused
 from backend.task import lifecycle, options
 from backend.task.lifecycle import Claim, StoredFile
 from backend.upload.service import GRACE_SECONDS, decode_limits
@@ -20,10 +21,11 @@ from engine.errors import EngineError, SeparationCancelled
 from engine.separate import Progress, separate
 from engine.sink import DirectorySink
 from workers.failures import reason
+from workers.hearing import LOOK_SECONDS, heard
 from workers.help import help_out
 from workers.lead import leading
 from workers.lease import Lease
-from workers.patience import patiently
+from workers.patience import LONGEST_PAUSE_SECONDS, patiently
 from workers.room import EngineRoom
 from workers.seen import about, at_work, fetched, staged
 
@@ -34,8 +36,18 @@ Result = TypeVar("Result")
 PERSIST_SECONDS = 300.0
 """How long a finished result waits for a database or a storage that is away."""
 
+HEARING_SECONDS = 0.5
+"""The longest pause between two tries to store a result: its task may be cancelled meanwhile."""
+
+REMOVE_SECONDS = 10.0
+"""How long a worker waits until files are removed; where the storage hangs, the sweep does it later."""
+
 STORAGE_SECONDS = 5.0
-"""How long a worker whose task could not be read from the storage waits before it asks for another."""
+"""How long a worker waits before it asks for another task, when the storage could not be used for this one."""
+
+FILE_SECONDS = 30.0
+"""How long it holds a task with whose file the storage fails. A server that is busy needs its time, and without it
+several workers would use up all attempts in a moment."""
 
 
 def work(room: EngineRoom) -> bool:
@@ -60,6 +72,11 @@ def _work(room: EngineRoom, claim: Claim, lease: Lease) -> None:
         _interrupted(room, claim, lease)
     except EngineError as error:
         _fail(room, claim, lease, error.code, str(error), transient=error.transient)
+    except StorageRefused as error:
+        _fail(room, claim, lease, error.code, str(error), transient=True)
+        _pause(room)  # a rule that is wrong for all files is not to fail all that waits in a moment
+    except StorageFailed as error:
+        _fail_in_a_while(room, claim, lease, error)
     except StorageAway:
         _wait_for_storage(room, claim, lease)
     except Exception as error:
@@ -75,7 +92,13 @@ def _claim(room: EngineRoom) -> Lease | None:
     if claim is None:
         return None
     with about(claim):
-        return Lease(room.wiring.database, claim, room.settings.worker, lambda: room.stopping.due).begin()
+        lease = Lease(room.wiring.database, claim, room.settings.worker, lambda: room.stopping.due)
+        try:
+            return lease.begin()
+        except Exception as error:
+            log.exception("task %s: no lease could be kept", claim.task_id)
+            _fail(room, claim, lease, *reason(error), transient=True)
+            return None
 
 
 def _claim_if_ready(room: EngineRoom) -> Lease | None:
@@ -102,7 +125,7 @@ def _separate(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     limits = decode_limits(room.settings, claim.source.seconds + GRACE_SECONDS)
     with (
         wiring.storage.incoming(room.name) as folder,
-        fetched(room, claim) as source,
+        fetched(room, lease) as source,
         room.separator(claim.model) as separator,
     ):
         wish = options.from_row(claim.options, separator.spec.stems)
@@ -150,12 +173,12 @@ def _store(
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     size = file.stat().st_size
 
-    def adopt() -> None:
-        if lease.interrupted():
-            raise SeparationCancelled("Given up while the result was stored.")
-        room.wiring.storage.adopt(file, key)
+    storage = room.wiring.storage
 
-    _persist(room, adopt)
+    def adopt() -> None:
+        heard(lambda: storage.adopt(file, key), lease.interrupted, lambda: storage.delete(key))
+
+    _persist(room, adopt, HEARING_SECONDS)
     return StoredFile(kind, name, key, media_type, size, digest)
 
 
@@ -165,11 +188,10 @@ def _interrupted(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     if state == "stop":
         _persist(room, lambda: lifecycle.give_back(room.wiring.database, claim, "worker_stopped"))
         log.info("task %s handed back", claim.task_id)
+        room.wiring.bell.ring()
     else:
         log.info("task %s attempt %d was cancelled, or went to another worker", claim.task_id, claim.attempt)
     _remove_files(room, claim)
-    if state == "stop":
-        room.wiring.bell.ring()
 
 
 def _wait_for_storage(room: EngineRoom, claim: Claim, lease: Lease) -> None:
@@ -178,6 +200,21 @@ def _wait_for_storage(room: EngineRoom, claim: Claim, lease: Lease) -> None:
     _persist(room, lambda: lifecycle.give_back(room.wiring.database, claim, StorageAway.code))
     log.warning("task %s handed back: the storage can't be used", claim.task_id)
     _remove_files(room, claim)
+    _pause(room)
+
+
+def _fail_in_a_while(room: EngineRoom, claim: Claim, lease: Lease, error: StorageFailed) -> None:
+    """Unless this worker is to stop meanwhile: then another one tries, and no attempt has failed."""
+    until = time.monotonic() + FILE_SECONDS
+    while time.monotonic() < until and not (lease.interrupted() or room.stopping.told):
+        time.sleep(LOOK_SECONDS)
+    if room.stopping.told:
+        _wait_for_storage(room, claim, lease)
+    else:
+        _fail(room, claim, lease, error.code, str(error), transient=True)
+
+
+def _pause(room: EngineRoom) -> None:
     if not room.stopping.told:
         time.sleep(STORAGE_SECONDS)
 
@@ -202,25 +239,31 @@ def _remove_files(room: EngineRoom, claim: Claim) -> None:
     status, attempt = _persist(room, lambda: lifecycle.where(room.wiring.database, claim))
     task = keys.task_key(claim.source_name, claim.task_id)
     if status in ("failed", "cancelled"):
-        room.wiring.storage.delete(task)
+        _delete(room, task)
     elif (status, attempt) != ("completed", claim.attempt):
         # A commit whose confirmation was lost looks like a failure here, and its files are the result.
-        room.wiring.storage.delete(f"{task}/{claim.attempt}")
+        _delete(room, f"{task}/{claim.attempt}")
 
 
 def _remove_other_attempts(room: EngineRoom, claim: Claim) -> None:
     """What attempts that were killed have left, and the parts."""
-    room.wiring.storage.delete(keys.parts_key(claim.source_name, claim.task_id))
+    _delete(room, keys.parts_key(claim.source_name, claim.task_id))
     task = keys.task_key(claim.source_name, claim.task_id)
     for attempt in room.wiring.storage.attempts(claim.source_name, claim.task_id):
         if attempt != claim.attempt:
-            room.wiring.storage.delete(f"{task}/{attempt}")
+            _delete(room, f"{task}/{attempt}")
 
 
-def _persist(room: EngineRoom, write: Callable[[], Result]) -> Result:
+def _delete(room: EngineRoom, key: str) -> None:
+    give_up = time.monotonic() + REMOVE_SECONDS
+    with suppress(SeparationCancelled):
+        heard(lambda: room.wiring.storage.delete(key), lambda: time.monotonic() > give_up)
+
+
+def _persist(room: EngineRoom, write: Callable[[], Result], longest_pause: float = LONGEST_PAUSE_SECONDS) -> Result:
     """Put down a result, waiting for a database or a storage that is away: the work is done.
 
     A worker that must stop waits no longer: the lease ends, and another does it again.
     """
     give_up = time.monotonic() + PERSIST_SECONDS
-    return patiently(write, lambda: time.monotonic() > give_up or room.stopping.due)
+    return patiently(write, lambda: time.monotonic() > give_up or room.stopping.due, longest_pause)

@@ -1,7 +1,7 @@
 """What makes the broker disposable: every worker looks, every few seconds, for work that nobody rang for.
 
 Safe to run any number of times and on any number of hosts: each rescue is one guarded statement. Only the database is
-asked: the same timer keeps the heartbeat, and a storage that hangs must not make a worker look dead.
+asked: a storage that hangs must not keep a task from being rescued.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class Sweep:
-    """Called by a timer of the worker's main process; never raises."""
+    """Called by threads of the worker's main process; never raises."""
 
     def __init__(self, wiring: Wiring, worker: str) -> None:
         self._wiring = wiring

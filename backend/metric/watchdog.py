@@ -82,12 +82,13 @@ class Watchdog:
             return None
         if not hands:
             return "no worker is alive"
-        able = [hand for hand in hands if hand.error is None]
+        if any(heads.get(tenant_id) != task_id for tenant_id, task_id in before.items()):
+            return None  # one has begun
+        able = [hand for hand in hands if hand.busy or hand.error is None]  # who works can, whatever its warm-up met
         if not able:
             return f"no worker can work: {hands[0].error}"
         idle = [hand.name for hand in able if not hand.busy and not hand.starting]
-        began = any(heads.get(tenant_id) != task_id for tenant_id, task_id in before.items())
-        if not idle or began:
+        if not idle:
             return None
         if failure := self._broker.failure():
             return f"workers are idle, and can't be woken: {failure}"

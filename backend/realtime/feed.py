@@ -28,8 +28,11 @@ from backend.way_in import WayIn
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.4
+PAUSE_FACTOR, LONGEST_SECONDS = 50, 1.5
+"""A look is followed by a pause of at least so many times as it took, so that many listeners on a busy machine cost a
+fiftieth of it; but nobody waits longer than that."""
 CHECK_SECONDS = 2.0
-"""How long a stream outlives the login or key that opened it."""
+"""How long a stream outlives the login or key that opened it, and a pause."""
 
 StillIn = Callable[[Session, Collection[WayIn]], set[WayIn]]
 
@@ -100,20 +103,22 @@ class Feed:
 
     async def _poll(self) -> None:
         while self._listeners:
-            listeners = list(self._listeners)
+            listeners, pause = list(self._listeners), 0.0
             since = {listener.task_id: 1 << 62 for listener in listeners}
             for listener in listeners:
                 since[listener.task_id] = min(since[listener.task_id], listener.seq)
             try:
                 if time.monotonic() >= self._checked + CHECK_SECONDS:
                     listeners = await self._let_go(listeners)
+                began = time.monotonic()
                 news = await run_in_threadpool(self._read, since)
+                pause = min(PAUSE_FACTOR * (time.monotonic() - began), LONGEST_SECONDS)
             except SQLAlchemyError as error:
                 log.warning("the feed can't read the database: %s", type(error).__name__)
             else:
                 for listener in listeners:
                     _deliver(listener, news[listener.task_id])
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(max(POLL_SECONDS, pause))
 
     async def _let_go(self, listeners: Collection[_Listener]) -> list[_Listener]:
         """End the streams of those who would not be let in any more; the others."""

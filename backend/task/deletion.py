@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from backend import removal
 from backend import storage as keys
 from backend.audit.service import Actor
 from backend.models.task import FINISHED
@@ -29,4 +30,4 @@ def delete(wiring: Wiring, scope: Scope, task_id: UUID, keeper: Actor | None) ->
         if task.status not in FINISHED:
             raise TaskNotFinished(f"The task is {task.status}: cancel it before you delete it.")
         repository.mark_deleted(session, Scope(task.tenant_id, task.user_id), task_id)
-    wiring.storage.delete(keys.task_key(task.source_name, task.id))
+    removal.remove_soon(wiring.storage, [keys.task_key(task.source_name, task.id)])

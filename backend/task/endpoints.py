@@ -64,7 +64,7 @@ def history(
     """Your tasks, newest first.
 
     Without `limit` up to 1,000 rows. `Link` says where the rest is, `X-Total-Count` how many there are; it is left
-    out when they are more than 10,000.
+    out when they are more than 1,000.
     """
     size = limit or ALL_AT_ONCE
     records, total = service.history(session, caller.scope, status=status, before=cursor, limit=size + 1)

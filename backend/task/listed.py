@@ -35,3 +35,10 @@ class Made(NamedTuple):
     media_type: str
     size: int
     sha256: str
+
+
+class ListedRecord(NamedTuple):
+    """A task with all that lists show."""
+
+    task: Listed
+    artifacts: list[Made]

@@ -13,7 +13,7 @@ from backend.built_once import built_once
 from backend.clock import database_now
 from backend.models import Artifact, Event, Step, Task, Upload
 from backend.models.task import FINISHED
-from backend.task.listed import Listed, Made
+from backend.task.listed import Listed, ListedRecord, Made
 from backend.tenant.scope import Scope, in_scope, in_tenant
 
 Look = tuple[Task, Step, str]
@@ -51,30 +51,65 @@ def _look(scope: Scope, task_id: UUID) -> Select[Task, Step, str]:
     )
 
 
-def page(session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int) -> list[Listed]:
-    """Newest first; `before` is the id of the last task already seen."""
-    return [Listed(*row) for row in session.execute(*_page(scope, status, before, limit))]
+def page(
+    session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int, most: int | None = None
+) -> tuple[list[ListedRecord], int | None]:
+    """(newest first, each with its stems; how many there are in all, counted no further than `most`).
+
+    `before` is the id of the last task already seen. None is not counted: there was no `most`, or the page is empty.
+    """
+    found: list[ListedRecord] = []
+    total = None
+    for row in session.execute(*_page(scope, status, before, limit, most)):
+        if not found or found[-1].task.id != row[0]:
+            found.append(ListedRecord(Listed(*row[:_LISTED]), []))
+            total = None if most is None else row[-1]
+        if row[_LISTED] is not None:
+            found[-1].artifacts.append(Made(*row[_LISTED : _LISTED + _MADE]))
+    return found, total
+
+
+_LISTED, _MADE = len(Listed._fields), len(Made._fields)
 
 
 @built_once
-def _page(scope: Scope, status: str | None, before: UUID | None, limit: int) -> Select[*tuple[Any, ...]]:
+def _page(
+    scope: Scope, status: str | None, before: UUID | None, limit: int, most: int | None
+) -> Select[*tuple[Any, ...]]:
+    """One statement for all that a list shows: on a server each further one is a round trip."""
     # Chosen by the index alone before anything is joined: a planner can't be led to read the whole history.
-    chosen = (
-        select(Task.id).where(in_scope(Task, scope), Task.deleted_at.is_(None)).order_by(Task.id.desc()).limit(limit)
-    )
-    if status is not None:
-        chosen = chosen.where(Task.status == status)
+    chosen = _listed(scope, status).order_by(Task.id.desc()).limit(limit)
     if before is not None:
         chosen = chosen.where(Task.id < before)
     ids = chosen.subquery()
-    return (
-        select(*(getattr(Task, name) for name in Listed._fields[:-2]), Step.model, Upload.storage_key)
+    statement = (
+        select(
+            *(getattr(Task, name) for name in Listed._fields[:-2]),
+            Step.model,
+            Upload.storage_key,
+            *(getattr(Artifact, name) for name in Made._fields),
+        )
         .join(ids, ids.c.id == Task.id)
         .join(Step, (Step.task_id == Task.id) & (Step.position == 0))
         .join(Upload, Upload.id == Task.upload_id)
+        .outerjoin(
+            Artifact,
+            in_tenant(Artifact, scope.tenant_id)
+            & (Artifact.task_id == Task.id)
+            & (Artifact.kind == "stem")
+            & (Task.status == "completed"),
+        )
         .where(in_scope(Task, scope), in_tenant(Step, scope.tenant_id), in_tenant(Upload, scope.tenant_id))
-        .order_by(Task.id.desc())
+        .order_by(Task.id.desc(), Artifact.id)
     )
+    if most is None:
+        return statement
+    return statement.add_columns(_counted(scope, status, most).scalar_subquery())
+
+
+def _listed(scope: Scope, status: str | None) -> Select[UUID]:
+    statement = select(Task.id).where(in_scope(Task, scope), Task.deleted_at.is_(None))
+    return statement if status is None else statement.where(Task.status == status)
 
 
 def count(session: Session, scope: Scope, *, status: str | None, most: int) -> int:
@@ -84,10 +119,11 @@ def count(session: Session, scope: Scope, *, status: str | None, most: int) -> i
 
 @built_once
 def _count(scope: Scope, status: str | None, most: int) -> Select[int]:
-    statement = select(Task.id).where(in_scope(Task, scope), Task.deleted_at.is_(None)).limit(most)
-    if status is not None:
-        statement = statement.where(Task.status == status)
-    return select(func.count()).select_from(statement.subquery())
+    return _counted(scope, status, most)
+
+
+def _counted(scope: Scope, status: str | None, most: int) -> Select[int]:
+    return select(func.count()).select_from(_listed(scope, status).limit(most).subquery())
 
 
 def steps(session: Session, tenant_id: UUID, task_ids: Sequence[UUID]) -> dict[UUID, Step]:
@@ -100,19 +136,15 @@ def _steps(tenant_id: UUID, task_ids: Sequence[UUID]) -> Select[Step]:
     return select(Step).where(in_tenant(Step, tenant_id), Step.task_id.in_(task_ids), Step.position == 0)
 
 
-def artifacts(session: Session, tenant_id: UUID, task_ids: Sequence[UUID]) -> dict[UUID, list[Made]]:
-    found: dict[UUID, list[Made]] = {}
-    for row in session.execute(*_artifacts(tenant_id, task_ids)):
-        made = Made(*row)
-        found.setdefault(made.task_id, []).append(made)
-    return found
+def artifacts(session: Session, tenant_id: UUID, task_id: UUID) -> list[Made]:
+    return [Made(*row) for row in session.execute(*_artifacts(tenant_id, task_id))]
 
 
 @built_once
-def _artifacts(tenant_id: UUID, task_ids: Sequence[UUID]) -> Select[*tuple[Any, ...]]:
+def _artifacts(tenant_id: UUID, task_id: UUID) -> Select[*tuple[Any, ...]]:
     return (
         select(*(getattr(Artifact, name) for name in Made._fields))
-        .where(in_tenant(Artifact, tenant_id), Artifact.task_id.in_(task_ids))
+        .where(in_tenant(Artifact, tenant_id), Artifact.task_id == task_id)
         .order_by(Artifact.id)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from backend.models import Event, Step, Task, Upload
 from backend.models.task import FINISHED
 from backend.problem import Problem
 from backend.task import lifecycle, repository
-from backend.task.listed import Listed, Made
+from backend.task.listed import ListedRecord, Made
 from backend.task.options import Options, from_row
 from backend.task.order import Order
 from backend.tenant import limits
@@ -32,8 +32,8 @@ from backend.wiring import Wiring
 
 log = logging.getLogger(__name__)
 
-MOST_COUNTED = 10_000
-"""To count takes the longer the more there are."""
+MOST_COUNTED = 1_000
+"""As many as a page holds at most. To count takes the longer the more there are, and lists shall take the same time."""
 
 
 class TaskNotFound(Problem):
@@ -78,14 +78,6 @@ class TaskRecord:
     step: Step
     artifacts: Sequence[Made]
     source_key: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListedRecord:
-    """A task with all that lists show."""
-
-    task: Listed
-    artifacts: Sequence[Made]
 
 
 def submit(
@@ -149,30 +141,27 @@ def record(session: Session, scope: Scope, task_id: UUID) -> TaskRecord:
     if found is None:
         raise TaskNotFound
     task, step, source = found
-    return TaskRecord(task, step, _artifacts(session, scope.tenant_id, [task]).get(task.id, ()), source)
-
-
-def _artifacts(session: Session, tenant_id: UUID, tasks: Sequence[Task | Listed]) -> Mapping[UUID, Sequence[Made]]:
-    made = [task.id for task in tasks if task.status == "completed"]
-    return repository.artifacts(session, tenant_id, made) if made else {}
+    made = repository.artifacts(session, scope.tenant_id, task.id) if task.status == "completed" else ()
+    return TaskRecord(task, step, made, source)
 
 
 def history(
     session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int
 ) -> tuple[list[ListedRecord], int | None]:
     """(a page, newest first; how many there are in all, None when they are more than are counted)."""
-    found = page(session, scope, status=status, before=before, limit=limit)
+    most = MOST_COUNTED + 1
+    found, total = repository.page(session, scope, status=status, before=before, limit=limit, most=most)
     if before is None and len(found) < limit:
         return found, len(found)
-    total = repository.count(session, scope, status=status, most=MOST_COUNTED + 1)
+    if total is None:
+        total = repository.count(session, scope, status=status, most=most)
     return found, total if total <= MOST_COUNTED else None
 
 
 def page(session: Session, scope: Scope, *, status: str | None, before: UUID | None, limit: int) -> list[ListedRecord]:
     """Newest first, from after the task `before`."""
-    tasks = repository.page(session, scope, status=status, before=before, limit=limit)
-    artifacts = _artifacts(session, scope.tenant_id, tasks)
-    return [ListedRecord(task, artifacts.get(task.id, ())) for task in tasks]
+    found, _ = repository.page(session, scope, status=status, before=before, limit=limit)
+    return found
 
 
 def log_of(session: Session, scope: Scope, task_id: UUID, after: int, limit: int) -> list[Event]:

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from backend.auth.link import Signer
 from backend.credit import service as credit
 from backend.task import service
-from backend.task.listed import Made
+from backend.task.listed import ListedRecord, Made
 from backend.task.schemas import HistoryRow, OptionsView, Stem, TaskView
-from backend.task.service import ListedRecord, TaskRecord
+from backend.task.service import TaskRecord
 from backend.way_in import WayIn
 from backend.wiring import Wiring
 

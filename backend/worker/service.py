@@ -22,6 +22,7 @@ class WorkerHealth:
     name: str
     host: str
     ok: bool
+    silent: bool
     warm_model: str | None
     warmup_seconds: float | None
     device: str | None
@@ -66,6 +67,7 @@ def health(session: Session, heartbeat_seconds: float) -> list[WorkerHealth]:
             name=worker.name,
             host=worker.host,
             ok=not silent and worker.error is None,
+            silent=silent,
             warm_model=worker.warm_model,
             warmup_seconds=worker.warmup_seconds,
             device=worker.device,

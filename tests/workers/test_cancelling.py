@@ -13,11 +13,20 @@ from pathlib import Path
 import psutil
 import pytest
 
+from backend.settings.machine import Worker
+from engine import audio_io
+from engine.audio import Samples
 from engine.decoder.spare import spare
+from engine.separate import BLOCK_FRAMES
 from engine.sink import DirectorySink
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
-from tests.workers.test_life_of_a_task import claim, kinds, wait_for, working
+from tests.workers.test_life_of_a_task import claim, expire, kinds, wait_for, working
+from tests.workers.test_sweeping import put
+from workers import hearing, lead, parts, separate
+from workers.lease import Lease
+from workers.sweep import Sweep
+from workers.tidy import Tidy
 
 RENEW_SECONDS = 1.0
 """As by default: the worker hears of it after so long at most."""
@@ -56,6 +65,45 @@ def usual(make_service: MakeService) -> InProcess:
     return make_service(worker={"renew_seconds": RENEW_SECONDS})
 
 
+def test_pauses_leave_room_within_two_seconds() -> None:
+    """By the defaults, on any machine: until a worker has heard of it, and until whatever it waits for asks it."""
+    pauses = {
+        "for the decoder": audio_io.CHECK_SECONDS,
+        "for a patch": lead.LOOK_SECONDS,
+        "for the storage": hearing.LOOK_SECONDS,
+        "between two tries of the storage": separate.HEARING_SECONDS,
+        "between two tries of the database": parts.RETRY_SECONDS,
+    }
+    assert Worker().renew_seconds == RENEW_SECONDS
+    assert RENEW_SECONDS + max(pauses.values()) < WITHIN_SECONDS, pauses
+
+
+def test_each_block_is_asked_for(
+    service: InProcess, demo: Person, warmup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two looks at the lease no more than one block of each stem is written: 0.7 s of the song."""
+    done: list[str] = []
+    interrupted, write = Lease.interrupted, DirectorySink.write
+
+    def ask(lease: Lease) -> bool:
+        done.append("ask")
+        return interrupted(lease)
+
+    def note(sink: DirectorySink, stem: str, block: Samples) -> Samples:
+        assert len(block) <= BLOCK_FRAMES
+        done.append(stem)
+        return write(sink, stem, block)
+
+    monkeypatch.setattr(Lease, "interrupted", ask)
+    monkeypatch.setattr(DirectorySink, "write", note)
+    demo.submit(demo.upload(warmup))
+    assert service.work()
+    stems = {each for each in done if each != "ask"}
+    assert done.count("vocals") > 2
+    between = " ".join(done).split("ask")
+    assert all(each.split().count(stem) <= 1 for each in between for stem in stems)
+
+
 @on_both
 def test_one_that_waits(service: InProcess, demo: Person, warmup: Path) -> None:
     task_id = demo.submit(demo.upload(warmup))
@@ -64,6 +112,23 @@ def test_one_that_waits(service: InProcess, demo: Person, warmup: Path) -> None:
     assert service.work() is False
     assert demo.money() == (10, 0)
     assert kinds(service, task_id) == ["queued", "cancelled"]
+    assert service.row(task_id).attempt == 0  # no worker had it, and only workers write
+
+
+@on_both
+def test_one_of_which_killed_workers_have_left_files(service: InProcess, demo: Person, warmup: Path) -> None:
+    """Nobody who cancels waits for the storage: the sweep removes them."""
+    task_id = demo.submit(demo.upload(warmup))
+    for attempt in (1, 2):
+        taken = claim(service)
+        assert taken is not None
+        put(service, taken.task_id, attempt)
+        expire(service, task_id)
+        Sweep(service.wiring, "another").run(idle=0)
+    assert demo.post(f"/tasks/{task_id}/cancel").json()["status"] == "cancelled"
+    assert len(service.files("output")) == 2
+    Tidy(service.wiring).run()
+    assert service.files("output") == []
 
 
 @on_both
@@ -76,9 +141,9 @@ def test_one_whose_worker_died(service: InProcess, demo: Person, warmup: Path) -
 
 
 @pytest.mark.parametrize("stage", ["listening", "separating"])
-def test_one_that_is_heard_or_separated(usual: InProcess, example: Path, stage: str) -> None:
+def test_one_that_is_heard_or_separated(usual: InProcess, long_song: Path, stage: str) -> None:
     person = usual.login()
-    task_id = person.submit(person.upload(example))
+    task_id = person.submit(person.upload(long_song))
 
     def reached() -> bool:
         row = usual.row(task_id)
@@ -90,9 +155,9 @@ def test_one_that_is_heard_or_separated(usual: InProcess, example: Path, stage: 
     print(f"cancelled while {stage}: {took:.2f} s until nothing was left")
 
 
-def test_one_whose_decoder_hangs(usual: InProcess, example: Path) -> None:
+def test_one_whose_decoder_hangs(usual: InProcess, long_song: Path) -> None:
     person = usual.login()
-    task_id = person.submit(person.upload(example))
+    task_id = person.submit(person.upload(long_song))
 
     def stopped() -> bool:
         for child in decoders():

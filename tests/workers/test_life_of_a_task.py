@@ -22,6 +22,7 @@ from backend.task import service as tasks
 from backend.task.lifecycle import Claim
 from backend.task.order import Order
 from backend.upload import service as uploads
+from engine.sink import DirectorySink
 from tests.servers import on_both
 from tests.service import InProcess, MakeService, Person
 from workers.sweep import Sweep
@@ -111,18 +112,30 @@ def test_two_claimers_never_get_the_same_task(service: InProcess, demo: Person, 
     assert Counter(taken) == Counter(queued)
 
 
-def test_a_worker_that_comes_late_changes_nothing(make_service: MakeService, warmup: Path) -> None:
+def test_a_worker_that_comes_late_changes_nothing(
+    make_service: MakeService, warmup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its lease expired, another has the task: its result is refused and its files are removed."""
     service = make_service(worker={"renew_seconds": 1000})
     person = service.login()
     task_id = person.submit(person.upload(warmup))
+    late, commit = threading.Event(), DirectorySink.commit
+
+    def comes_late(sink: DirectorySink) -> None:
+        assert late.wait(60)
+        commit(sink)
+
+    monkeypatch.setattr(DirectorySink, "commit", comes_late)
     with working(service):
-        wait_for(lambda: service.row(task_id).status == "processing")
-        expire(service, task_id)
-        rescued = lifecycle.rescue_expired(service.wiring.database, ATTEMPTS)
-        assert [task.status for task in rescued] == ["queued"]
-        second = claim(service, "another")
-        assert second is not None and second.attempt == 2
+        try:
+            wait_for(lambda: service.row(task_id).status == "processing")
+            expire(service, task_id)
+            rescued = lifecycle.rescue_expired(service.wiring.database, ATTEMPTS)
+            assert [task.status for task in rescued] == ["queued"]
+            second = claim(service, "another")
+            assert second is not None and second.attempt == 2
+        finally:
+            late.set()
     row = service.row(task_id)
     assert (row.status, row.attempt, row.worker) == ("processing", 2, "another")
     assert service.files("output", "incoming") == []
@@ -198,16 +211,18 @@ def test_trouble_that_may_pass_is_tried_three_times(service: InProcess, demo: Pe
         assert service.work()
     assert service.work() is False
     view = demo.task(task_id)
-    assert view["status"] == "failed" and view["error_code"]
+    assert (view["status"], view["error_code"]) == ("failed", "song_missing")
+    assert "Send it again" in view["error_message"]
+    assert kinds(service, task_id) == ["queued", *["processing", "queued"] * 2, "processing", "failed"]
     assert demo.task(neighbour)["status"] == "completed"
     assert demo.money() == (9, 0)
     assert service.files("incoming") == []
 
 
-def test_a_worker_that_must_stop_hands_its_task_back(make_service: MakeService, example: Path) -> None:
+def test_a_worker_that_must_stop_hands_its_task_back(make_service: MakeService, long_song: Path) -> None:
     service = make_service(worker={"grace_seconds": 0})
     person = service.login()
-    task_id = person.submit(person.upload(example))
+    task_id = person.submit(person.upload(long_song))
     with working(service):
         wait_for(lambda: service.row(task_id).progress > 0.02)
         service.room.stopping.tell()

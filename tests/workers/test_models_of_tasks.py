@@ -7,14 +7,21 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
+from backend.models import Worker
+from backend.worker import service as workers
+from engine.errors import DecoderCrashed, InferenceServerUnavailable
 from tests.engine.checkpoints import write_random_checkpoint
 from tests.engine.release import Handler, Release, serve, status
 from tests.processes import wait_until
 from tests.servers import free_port
-from tests.service import MakeService
+from tests.service import InProcess, MakeService
+from workers import room
 
 
 def test_weights_that_can_t_be_had_fail_the_task_that_names_them(make_service: MakeService, warmup: Path) -> None:
@@ -73,6 +80,89 @@ def test_without_the_warm_up_song(
     task_id = person.submit(person.upload(warmup))
     assert service.work()
     assert person.task(task_id)["status"] == "completed"
+
+
+@pytest.fixture
+def troubled(make_service: MakeService) -> InProcess:
+    service = make_service()
+    with service.wiring.database.write() as session:
+        workers.started(session, service.room.name)
+    return service
+
+
+def seen(service: InProcess) -> tuple[str | None, str | None]:
+    """What is known of the worker: (its error, its model)."""
+    with service.wiring.database.read() as session:
+        row = session.scalars(select(Worker)).one()
+        return row.error, row.warm_model
+
+
+def test_a_model_that_loads_later_makes_its_worker_well(troubled: InProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as not_yet:
+        not_yet.setattr(room, "load_separator", Mock(side_effect=InferenceServerUnavailable("Not up yet.")))
+        troubled.room.warm_up()
+    assert seen(troubled) == ("inference_server_unavailable: Not up yet.", None)
+    with troubled.room.separator("lite"):
+        assert seen(troubled) == (None, "lite")
+
+
+def test_a_task_that_completes_makes_its_worker_well(
+    troubled: InProcess, warmup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the model has loaded, and could not be tried."""
+    with monkeypatch.context() as not_yet:
+        not_yet.setattr(room, "warm", Mock(side_effect=DecoderCrashed("Died of SIGKILL.")))
+        troubled.room.warm_up()
+    ill = ("decoder_crashed: Died of SIGKILL.", None)
+    assert seen(troubled) == ill
+    with pytest.raises(DecoderCrashed), troubled.room.separator("lite"):
+        raise DecoderCrashed
+    assert seen(troubled) == ill
+    person = troubled.login()
+    task_id = person.submit(person.upload(warmup), model="lite")
+    assert troubled.work() and person.task(task_id)["status"] == "completed"
+    assert seen(troubled) == (None, "lite")
+
+
+def test_a_database_that_is_away_then_is_told_later(
+    troubled: InProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as not_yet:
+        not_yet.setattr(room, "load_separator", Mock(side_effect=InferenceServerUnavailable("Not up yet.")))
+        troubled.room.warm_up()
+    with monkeypatch.context() as away:
+        away.setattr(workers, "warmed", Mock(side_effect=SQLAlchemyError))
+        with troubled.room.separator("lite"):
+            pass
+    assert seen(troubled)[0] and "SQLAlchemyError" in caplog.text
+    with troubled.room.separator("lite"):
+        pass
+    assert seen(troubled) == (None, "lite")
+
+
+def test_a_task_is_cancelled_while_its_mirror_says_nothing(make_service: MakeService, warmup: Path) -> None:
+    """Its download would wait for half a minute, and then try again."""
+    over = threading.Event()
+
+    def say_nothing(_handler: Handler, _content: bytes) -> None:
+        over.wait(100)
+
+    with serve(Release(behaviours=[say_nothing])) as release:
+        service = make_service(engine={"weights_mirror": release.url})
+        person = service.login()
+        task_id = person.submit(person.upload(warmup), model="spleeter:2stems")
+        with ThreadPoolExecutor(1) as pool:
+            working = pool.submit(service.work)
+            try:
+                wait_until(lambda: release.requests)
+                assert person.post(f"/tasks/{task_id}/cancel").status_code == 200
+                assert working.result(timeout=10)
+            finally:
+                over.set()
+        wait_until(lambda: not any(thread.name == "heard" for thread in threading.enumerate()))
+        assert len(release.requests) == 1, "it is given up there, too"
+    assert person.task(task_id)["status"] == "cancelled"
+    assert person.money() == (10, 0)
 
 
 def test_a_task_is_cancelled_while_its_weights_trickle_in(make_service: MakeService, warmup: Path) -> None:

@@ -12,17 +12,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from backend.storage import LocalStorage
 from engine.decoder.spare import spare
 from engine.sink import DirectorySink
+from tests.processes import Cluster, wait_until
 from tests.service import InProcess, MakeService, Person
 from tests.workers.test_life_of_a_task import kinds
 from workers.failures import reason
 
 ATTEMPTS = 3
+ENDS_WITHIN_SECONDS = 5.0
+"""Where a worker that can't go on ends."""
 THREE_TIMES = ["queued", *["processing", "queued"] * (ATTEMPTS - 1), "processing", "failed"]
 
 
@@ -156,6 +160,24 @@ def test_no_file_handles(service: InProcess, demo: Person, warmup: Path) -> None
     after = demo.submit(upload_id, duration=1)
     assert service.work()
     assert {demo.task(each)["status"] for each in (before, after)} == {"completed"}
+
+
+def test_a_worker_outlives_its_want_of_handles(tmp_path: Path, warmup: Path) -> None:
+    """It looks for bells in a folder all the time, which needs one."""
+    with Cluster(tmp_path) as cluster:
+        person = cluster.login()
+        upload_id = person.upload(warmup)
+        worker = cluster.processes["worker"]
+        process = psutil.Process(worker.pid)
+        before = process.rlimit(psutil.RLIMIT_NOFILE)
+        process.rlimit(psutil.RLIMIT_NOFILE, (0, before[1]))
+        task_id = person.submit(upload_id, duration=1)
+        wait_until(lambda: "Too many open files" in worker.text())
+        with pytest.raises(psutil.TimeoutExpired):
+            process.wait(ENDS_WITHIN_SECONDS)
+        assert "no bell can be heard, trying again: [Errno 24] Too many open files" in worker.text()
+        process.rlimit(psutil.RLIMIT_NOFILE, before)
+        assert cluster.finished(person, task_id)["status"] == "completed"
 
 
 def _next_handle() -> int:
