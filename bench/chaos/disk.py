@@ -7,17 +7,19 @@ A tmpfs knows no power cut: what fsync is for is not tested here.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 INSIDE = "CHAOS_WORKSHOP"
 DISK_BYTES = 3 * 2**30
 """Of memory, at most; what is not written takes none."""
+STEP_BYTES, BLOCK_BYTES = 2**26, 2**12
+"""Taken at once, at first and when there is hardly any left."""
 
 
 def enter() -> tuple[Path, bool]:
@@ -52,11 +54,26 @@ class Disk:
         self.is_own = is_own
         self._filler = folder / "filler"
 
-    def fill(self, left: int) -> None:
-        """Leave so many bytes."""
-        size = shutil.disk_usage(self._filler.parent).free - left
-        with self._filler.open("wb") as file, suppress(OSError):
-            os.posix_fallocate(file.fileno(), 0, max(1, size))
+    def fill(self, left: int) -> bool:
+        """Leave so many bytes, or fewer. Whether that was done.
+
+        In steps, since one is all or nothing: gigabytes take seconds on a slow machine, in which others write.
+        """
+        step, taken = STEP_BYTES, 0
+        with self._filler.open("wb") as file:
+            while step >= BLOCK_BYTES:
+                size = min(step, shutil.disk_usage(self._filler.parent).free - left)
+                if size <= 0:
+                    return True
+                try:
+                    os.posix_fallocate(file.fileno(), taken, size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        return False
+                    step //= 2
+                else:
+                    taken += size
+        return True
 
     def free(self) -> None:
         self._filler.unlink(missing_ok=True)

@@ -188,6 +188,17 @@ class Fleet:
         for member in self.members:
             member.end()
 
+    @contextmanager
+    def workers_again(self) -> Iterator[None]:
+        """After `close`: the workers alone, for as long as the block lasts."""
+        for worker in self.workers:
+            worker.start()
+        try:
+            yield
+        finally:
+            for worker in self.workers:
+                worker.end()
+
     def all_up(self) -> bool:
         return all(member.runs and member.up_since < time.monotonic() for member in self.members)
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
@@ -40,8 +40,13 @@ class Outages:
     now: str = ""
     """What is broken."""
 
-    def run(self, breaks: tuple[Break, ...]) -> None:
-        kinds = {
+    def run(self, breaks: Sequence[Break]) -> None:
+        """Those that did not happen, since nobody was where they should hit, are tried once more in the end."""
+        self._run(self._run([each for each in breaks if self.disk.is_own or each.what != "disk"]))
+
+    def _run(self, breaks: Sequence[Break]) -> list[Break]:
+        missed = []
+        ways = {
             "flush": self._flush,
             "redis": self._stop_redis,
             "postgres": self._stop_postgres,
@@ -51,12 +56,15 @@ class Outages:
         }
         for each in breaks:
             if self.give_up.wait(each.pause):
-                return
-            self.now = f"{each.what} {each.mode}".strip()
+                break
+            self.now = each.kind
             self.say(f"{self.now}, {each.seconds:.1f} s")
-            if kinds[each.what](each):
-                self.done[self.now] += 1
+            if ways[each.what](each):
+                self.done[each.kind] += 1
+            else:
+                missed.append(each)
             self.now = ""
+        return missed
 
     def _flush(self, _: Break) -> bool:
         self.redis.flush()
@@ -75,12 +83,10 @@ class Outages:
         return True
 
     def _fill_disk(self, each: Break) -> bool:
-        if not self.disk.is_own:
-            return False
-        self.disk.fill(self.rng.choice(LEFT_BYTES))
+        is_full = self.disk.fill(self.rng.choice(LEFT_BYTES))
         self.give_up.wait(each.seconds)
         self.disk.free()
-        return True
+        return is_full
 
     def _make_zombie(self, each: Break) -> bool:
         """A worker that stands still at a stage until its lease is long over, and goes on as if nothing were."""
@@ -111,7 +117,8 @@ class Outages:
             worker.send(signal.SIGCONT)
 
     def _restart_all(self, _: Break) -> bool:
-        """One after the other, as an upgrade does it."""
+        """One after the other, as an upgrade does it; who is down just now comes up anew anyway."""
+        ended = 0
         for member in self.fleet.members:
             with taken(member, READY_SECONDS) as free:
                 if not free or not member.runs:
@@ -119,6 +126,7 @@ class Outages:
                 member.restart_after = 0.0
                 was_up = member.up_since < time.monotonic()
                 status = member.end()
+                ended += 1
                 # While it starts, and after uvicorn has ended in good order, it is the signal that ends it.
                 if status is None or (
                     status != 0 and not (status == -signal.SIGTERM and (member.is_api or not was_up))
@@ -127,4 +135,4 @@ class Outages:
                 give_up = time.monotonic() + READY_SECONDS
                 while member.up_since > time.monotonic() and time.monotonic() < give_up:
                     time.sleep(0.05)
-        return True
+        return ended > 0

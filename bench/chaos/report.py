@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench.chaos.run import Outcome
+from bench.chaos.schedule import KINDS
 from bench.figures import markdown
 
 SHOWN = 12
@@ -32,19 +33,19 @@ def table(outcome: Outcome) -> str:
         *([status, verdict.ended[status]] for status in ("completed", "failed", "cancelled")),
         *([f"failed: {code}", count] for code, count in sorted(verdict.failed.items())),
         *([name, count] for name, count in verdict.faults().items()),
-        ["files of killed attempts, removed by the check", verdict.swept],
+        ["files without row when all had stopped, for the sweep", len(verdict.left.due)],
+        ["files without row when all had stopped, for a day", len(verdict.left.young)],
+        ["files that the check removed after that day", verdict.checked],
         ["stems with the same bits as before", verdict.compared],
         ["longest stall", f"{outcome.stall:.1f} s"],
         ["kills", sum(outcome.kills.values())],
         *([f"kills: {target}, {where}", count] for (target, where), count in sorted(outcome.kills.items())),
         ["kills that found nobody", outcome.missed],
-        *([f"outage: {what}", count] for what, count in sorted(outcome.outages.items())),
+        *([f"outage: {kind}", _times(outcome, kind)] for kind in KINDS),
         *([f"answers: {what}", count] for what, count in sorted(outcome.answers.items())),
         *([f"ended by itself: {what}", count] for what, count in sorted(outcome.ends.items())),
         ["processes left behind", outcome.left_behind],
     ]
-    if not outcome.disk:
-        rows.append(["outage: disk", "not possible here: no mount namespace"])
     return markdown(["chaos", ""], [[str(cell) for cell in row] for row in rows])
 
 
@@ -58,7 +59,8 @@ def figures(outcome: Outcome) -> dict[str, Any]:
         "ended": dict(verdict.ended),
         "failed": dict(verdict.failed),
         "faults": verdict.faults(),
-        "swept": verdict.swept,
+        "left": {"for the sweep": len(verdict.left.due), "for a day": len(verdict.left.young)},
+        "checked": verdict.checked,
         "compared": verdict.compared,
         "stall_seconds": round(outcome.stall, 2),
         "kills": {f"{target}: {where}": count for (target, where), count in sorted(outcome.kills.items())},
@@ -84,6 +86,7 @@ def wrong(outcome: Outcome) -> list[str]:
         "doubled": verdict.doubled,
         "wrong": verdict.wrong,
         "ledger": verdict.ledger,
+        "not swept": verdict.unswept,
         "orphan": verdict.orphans,
         "missing": verdict.missing,
         "odd": outcome.oddities,
@@ -103,9 +106,19 @@ def wrong(outcome: Outcome) -> list[str]:
         found.append(f"Work waited {outcome.stall:.1f} s for a worker that was free.")
     if outcome.answers.get("500"):
         found.append(f"{outcome.answers['500']} answers were 500.")
+    # A short run may do without a disk that it can fill, and its table says so.
+    needed = [kind for kind in KINDS if outcome.plan.long or outcome.disk or kind != "disk"]
+    if never := [kind for kind in needed if not outcome.outages.get(kind)]:
+        found.append(f"Outages that never happened: {', '.join(never)}.")
     if outcome.plan.long:
         found += _too_few(outcome)
     return found
+
+
+def _times(outcome: Outcome, kind: str) -> str:
+    if kind == "disk" and not outcome.disk:
+        return "not possible here: no mount namespace"
+    return str(outcome.outages.get(kind, 0))
 
 
 def _too_few(outcome: Outcome) -> list[str]:

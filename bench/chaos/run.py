@@ -136,7 +136,7 @@ def run(plan: Plan, folder: Path, own_disk: bool) -> Outcome:
         watch.stop()
         orders = [order for person in people for order in person.orders]
         fleet.close()
-        outcome.verdict = verdict.reach(postgres.url, folder / "data", environment, orders)
+        outcome.verdict = verdict.reach(postgres.url, folder / "data", environment, orders, fleet)
         for person in people:
             person.close()
     outcome.minutes = (time.monotonic() - began) / 60

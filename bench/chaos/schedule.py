@@ -16,6 +16,9 @@ KILLS_SHORT = {"decode": 2, "network": 2, "write": 2, "commit": 3, "store": 1, "
 OTHERS_LONG: dict[Target, int] = {"decoder": 40, "api": 35}
 OTHERS_SHORT: dict[Target, int] = {"decoder": 3, "api": 2}
 ROUND: tuple[Outage, ...] = ("flush", "redis", "postgres", "disk", "zombie", "rolling", "postgres", "zombie")
+MODES: dict[Outage, tuple[str, ...]] = {"postgres": ("fast", "immediate"), "zombie": ("commit", "network")}
+KINDS = tuple(f"{what} {mode}".strip() for what in dict.fromkeys(ROUND) for mode in MODES.get(what, ("",)))
+"""Of outages: each of them is in every round."""
 COMMIT_POINTS = ("before", "inside", "after")
 DATABASE_AWAY, BROKER_AWAY = 30.0, 60.0
 """Seconds, once in a long run."""
@@ -38,6 +41,10 @@ class Break:
     """Of PostgreSQL's end; of a zombie, the stage at which it stops."""
     pause: float
     seconds: float
+
+    @property
+    def kind(self) -> str:
+        return f"{self.what} {self.mode}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +85,14 @@ def _kills(rng: random.Random, long: bool) -> Iterator[tuple[Target, str, str]]:
 def _breaks(rng: random.Random, seconds: float, lease: float, long: bool) -> Iterator[Break]:
     rounds = max(1, round(seconds / 240)) if long else 1
     pause = 0.4 * seconds / (rounds * len(ROUND))
-    modes = [("fast", "immediate"), ("commit", "network")]
     for number in range(rounds):
         order = list(ROUND)
         rng.shuffle(order)
-        seen = {"postgres": rng.randrange(2), "zombie": rng.randrange(2)}
+        seen = {what: rng.randrange(2) for what in MODES}
         for what in order:
             mode, lasts = "", rng.uniform(1, 3)
             if what in seen:
-                mode = modes[what == "zombie"][seen[what] % 2]
+                mode = MODES[what][seen[what] % 2]
                 seen[what] += 1
             if what == "zombie":
                 lasts = lease + rng.uniform(1, 3)

@@ -14,6 +14,8 @@ import psycopg
 
 from backend.settings import ROOT
 from bench.chaos import files
+from bench.chaos.files import Left
+from bench.chaos.fleet import Fleet
 from bench.chaos.load import Order
 from vocal_remover.records import FINISHED
 
@@ -34,10 +36,14 @@ class Verdict:
     ledger: list[str] = field(default_factory=list)
     holds: int = 0
     parts: int = 0
+    left: Left = field(default_factory=Left)
+    """What no row named when all had stopped: for the sweep of workers that start, and for the check when it is old."""
+    unswept: list[str] = field(default_factory=list)
+    """What workers that came back should have removed, and did not."""
+    checked: int = 0
+    """Files that the product's check removed when they were old."""
     orphans: list[str] = field(default_factory=list)
-    """Files that no row names, also after the product's own check has removed what it may."""
-    swept: int = 0
-    """Files that kills had left, and that check removed."""
+    """What no row names even then."""
     missing: list[str] = field(default_factory=list)
     """Rows whose file is not there."""
     compared: int = 0
@@ -51,6 +57,7 @@ class Verdict:
             "wrong": len(self.wrong),
             "ledger difference": len(self.ledger),
             "holds left": self.holds,
+            "files not swept": len(self.unswept),
             "orphan files": len(self.orphans),
             "files missing": len(self.missing),
             "parts left": self.parts,
@@ -71,12 +78,14 @@ def wait_for_quiet(url: str, seconds: float = QUIET_SECONDS) -> bool:
     return False
 
 
-def reach(url: str, data: Path, environment: dict[str, str], orders: Iterable[Order]) -> Verdict:
+def reach(url: str, data: Path, environment: dict[str, str], orders: Iterable[Order], fleet: Fleet) -> Verdict:
+    """`fleet` is closed; its workers come back for a moment, once their rows have been looked at."""
     verdict = Verdict()
     with psycopg.connect(url, autocommit=True) as connection:
         _tasks(connection, verdict, list(orders))
         _money(connection, verdict)
-        verdict.swept = files.sweep(data, environment, verdict.orphans)
+        verdict.left, verdict.unswept = files.sweep(connection, data, fleet)
+        verdict.checked = files.check(data, environment, verdict.orphans)
         files.compare(connection, data, verdict.orphans, verdict.missing)
         known = {task_id: order for order in orders for task_id in order.task_ids}
         verdict.compared = files.hear(connection, data, known, verdict.wrong)

@@ -14,7 +14,8 @@ from bench.crowd.way import Asked, Way
 from vocal_remover import AsyncClient, Patience, VocalRemoverError
 from vocal_remover.errors import TaskFailed
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS, SELDOM = 2.0, 10.0
+"""Between two looks at a task: a tenth of what the service says that it will take, within these."""
 SPREAD_SECONDS = 1.0
 """Within which all of them begin."""
 PATIENCE = Patience()
@@ -87,7 +88,7 @@ class Person:
             await self._client.wait(task_id)
             return
         while not (task := await self._client.task(task_id)).finished:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(min(max(LOOK_SECONDS, (task.eta or 0) / 10), SELDOM))
         if task.status != "completed":
             raise TaskFailed(task)
 

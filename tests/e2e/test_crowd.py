@@ -8,7 +8,7 @@ from bench.crowd.figures import broken, summary
 from bench.crowd.run import Plan, Scenario, run
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("scenario", ["slow", "greedy"])
 def test_a_small_crowd(scenario: Scenario) -> None:
     plan = Plan(users=6, seconds=5, scenario=scenario, slow=2, slow_seconds=5)

@@ -11,14 +11,18 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import select
 
 from backend.clock import utc_now
+from backend.db import Database
+from backend.models import Worker
+from backend.task import lifecycle
 from bench.chaos import servers
 from tests.processes import Cluster, Process, wait_until
-from tests.servers import missing
+from tests.servers import empty_settings, missing
 from tests.service import Person
 
-LEASE_SECONDS = 6
+LEASE_SECONDS = 12
 AWAY_SECONDS = 8.0
 
 
@@ -68,11 +72,43 @@ def test_the_broker_goes_away_under_load(away: Away, warmup: Path) -> None:
     finished_once(cluster, person, tasks)
 
 
-def test_the_database_goes_away_in_the_middle_of_a_task(away: Away, example: Path, warmup: Path) -> None:
+def test_a_worker_without_its_broker_lives_and_rescues(away: Away, warmup: Path, tmp_path: Path) -> None:
+    cluster, postgres, redis = away
+    person = cluster.register("rescue@example.com")
+    upload_id = person.upload(warmup)
+    database = Database(empty_settings(tmp_path, postgres.sqlalchemy_url))
+
+    beats: set[datetime] = set()
+
+    def alive() -> bool:
+        with database.read() as session:
+            beats.add(session.scalars(select(Worker.seen_at)).one())
+        return len(beats) > 2
+
+    def tries() -> int:
+        return cluster.processes["worker"].text().count("Cannot connect to redis")
+
+    try:
+        before = tries()
+        redis.stop()
+        wait_until(lambda: tries() > before + 1)
+        wait_until(alive)
+        lost = person.submit(upload_id, duration=2)
+        claim = lifecycle.claim(database, "gone@elsewhere", 0.1)
+        assert claim is not None and str(claim.task_id) == lost
+        wait_until(lambda: person.task(lost)["status"] == "queued")
+        assert "Connected to redis" not in cluster.processes["worker"].text().rpartition("Cannot connect to redis")[2]
+    finally:
+        redis.start()
+        database.dispose()
+    finished_once(cluster, person, [lost])
+
+
+def test_the_database_goes_away_in_the_middle_of_a_task(away: Away, long_song: Path, warmup: Path) -> None:
     cluster, postgres, _ = away
     person = cluster.register("database@example.com")
-    task_id = person.submit(person.upload(example), duration=30)
     upload_id = person.upload(warmup)
+    task_id = person.submit(person.upload(long_song), duration=300)
     wait_until(lambda: person.task(task_id)["status"] == "processing")
     postgres.stop()
     back = time.monotonic() + AWAY_SECONDS
@@ -118,12 +154,14 @@ def worker_off_by(cluster: Cluster, folder: Path, name: str, off: timedelta) -> 
         "PYTHONPATH": str(folder),
         "VR_WORKER__NAME": name,
         "VR_WORKER__LEASE_SECONDS": str(LEASE_SECONDS),
+        "VR_WORKER__RENEW_SECONDS": "0.1",
         "VR_WORKER__SHARED_SECONDS": "0",
     }
     return Process(["worker"], env, folder / "log")
 
 
-def test_workers_whose_clocks_are_hours_off(away: Away, example: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+def test_workers_whose_clocks_are_hours_off(away: Away, long_song: Path, tmp_path: Path) -> None:
     """Neither takes the other's task while it is alive; both do when it is dead; and all times are the database's."""
     cluster, *_ = away
     person = cluster.register("clocks@example.com")
@@ -133,7 +171,7 @@ def test_workers_whose_clocks_are_hours_off(away: Away, example: Path, tmp_path:
     for name, hours in OFF.items():
         cluster.processes[name] = worker_off_by(cluster, tmp_path / name, name, timedelta(hours=hours))
     try:
-        upload_id = person.upload(example)
+        upload_id = person.upload(long_song)
         tasks = [person.submit(upload_id, duration=15) for _ in range(4)]
         finished_once(cluster, person, tasks)
         assert {person.task(task_id)["attempt"] for task_id in tasks} == {1}

@@ -42,7 +42,7 @@ def test_from_start_to_ctrl_c(started: tuple[Process, dict[str, str]]) -> None:
     url = f"http://127.0.0.1:{env['VR_SERVER__PORT']}"
     assert f"{url}/docs" in process.text()
     assert "test@example.com" in process.text()
-    with httpx.Client(base_url=url, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
         assert client.get("/health").json()["ok"] is True
         assert client.get("/docs").status_code == 200
 
