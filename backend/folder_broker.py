@@ -31,16 +31,16 @@ class Channel(filesystem.Channel):
         except ValueError:  # it was being written when the power went
             return []
 
-    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str | None, queue: str) -> None:
         bound = filesystem.exchange_queue_t(routing_key or "", pattern or "", queue or "")
         table = self.get_table(exchange)
         if bound not in table:
             self.control_folder.mkdir(exist_ok=True)
-            self._write(self._exchange_file(exchange), [bound, *table])
+            self._write(self.control_folder / f"{exchange}.exchange", [bound, *table])
 
-    def _put(self, queue: str, payload: object, **_: Any) -> None:
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
         name = f"{time.monotonic_ns():020d}_{uuid.uuid4()}.{queue}.msg"
-        self._write(Path(self.data_folder_out, name), payload)
+        self._write(Path(self.data_folder_out, name), message)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         """Whoever removes a message has it."""

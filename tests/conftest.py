@@ -43,3 +43,16 @@ def example() -> Path:
 def warmup() -> Path:
     """A song of 10.9 s with singing, stereo mp3, 44.1 kHz."""
     return ROOT / "data" / "sample" / "warmup.mp3"
+
+
+@pytest.fixture(scope="session")
+def long_song(example: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`example` four times, 9 min, which no worker shares: a fast machine, too, takes a while in its middle.
+
+    What precedes sound in the file (tags of 127 bytes, and a first frame that counts the others) is left out.
+    """
+    sound = example.read_bytes()[127 + 417 :]
+    assert sound[:2] == b"\xff\xfb", "each piece begins with a frame"
+    path = tmp_path_factory.mktemp("songs") / "long.mp3"
+    path.write_bytes(sound * 4)
+    return path

@@ -52,14 +52,15 @@ class Floor:
             worker.wait()
 
     def parts(self, task_id: str) -> list[Part]:
-        """Those of a song under way; notes when its patches were written."""
+        """Those of a song under way; notes when its patches were written: all that the rows count are there by then."""
+        with self.service.wiring.database.read() as session:
+            rows = session.scalars(select(Part).where(Part.task_id == UUID(task_id)).order_by(Part.position)).all()
         for path in self.service.settings.data_dir.glob(f"output/*/{task_id}/parts/*/*.f32"):
             try:
                 self.written.setdefault(path.name, set()).add(path.stat().st_mtime_ns)
             except FileNotFoundError:
                 continue
-        with self.service.wiring.database.read() as session:
-            return list(session.scalars(select(Part).where(Part.task_id == UUID(task_id)).order_by(Part.position)))
+        return list(rows)
 
     def kept(self, task_id: str) -> int:
         return sum(part.patches_done for part in self.parts(task_id))

@@ -22,7 +22,9 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
+from sqlalchemy import text
 
+from backend.db import Database
 from backend.settings import Settings
 from migrations.prepare import prepare
 
@@ -37,6 +39,15 @@ def missing(what: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(f"needs {what}")
     pytest.skip(f"needs {what}")
+
+
+def waiting(database: Database) -> bool:
+    """Whether somebody waits for rows that the test's own transaction holds; on SQLite every other writer does."""
+    if database.is_sqlite:
+        return True
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with database.read() as session:
+        return bool(session.execute(text(query)).scalar())
 
 
 def free_port() -> int:

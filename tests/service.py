@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
+from glob import glob
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -131,7 +132,7 @@ class InProcess:
         self._thread.join()
         self._socket.close()
         if "room" in self.__dict__:
-            self.room.wiring.database.dispose()
+            self.room.close()
 
     @property
     def wiring(self) -> Wiring:
@@ -210,12 +211,14 @@ class InProcess:
 
 @cache
 def counted(song: Path) -> AudioInfo:
-    return probe(song, DecodeLimits())
+    return probe(song, DecodeLimits(seconds=7200))
 
 
 def files_below(room: str, settings: Settings) -> Iterator[Path]:
     folder = settings.data_dir / room
-    return (path for path in folder.rglob("*") if path.is_file() or path.parent.parent.name == "incoming")
+    # Path.rglob fails when a folder goes away while it looks.
+    found = (folder / name for name in glob("**", root_dir=folder, recursive=True, include_hidden=True))
+    return (path for path in found if path.is_file() or path.parent.parent.name == "incoming")
 
 
 MakeService = Callable[..., InProcess]

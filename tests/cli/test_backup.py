@@ -76,7 +76,7 @@ class Load:
 
 
 @on_both
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_under_load_and_back(request: pytest.FixtureRequest, database_url: str, tmp_path: Path, warmup: Path) -> None:
     folder = tmp_path / "backup"
     with Cluster(tmp_path, VR_DB__URL=database_url) as cluster:
@@ -149,6 +149,17 @@ def test_a_file_that_the_storage_lacks_is_said_and_the_rest_is_kept(
     service.wiring.storage.delete(key)
     made = backups.back_up(service.wiring.database, service.wiring.storage, tmp_path / "backup")
     assert made.lacking == [key] and made.files == 1
+
+
+def test_a_lacking_file_of_two_songs_is_said_once(
+    service: InProcess, demo: Person, warmup: Path, tmp_path: Path
+) -> None:
+    key = f"uploads/{service.scope(demo).tenant_id}/{demo.send(warmup).json()['id']}/source"
+    demo.send(warmup, "again.mp3")
+    assert service.files("uploads") == [key]
+    service.wiring.storage.delete(key)
+    made = backups.back_up(service.wiring.database, service.wiring.storage, tmp_path / "backup")
+    assert made.lacking == [key] and made.rows["upload"] == 2
 
 
 @pytest.mark.parametrize("harm", ["manifest", "database", "list", "file", "content"])

@@ -201,12 +201,12 @@ def test_two_runs_do_not_make_the_same_result(separate: Separate, make_song: Mak
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_it_leaves_nothing_half_made_and_goes_on_later(
-    sent: signal.Signals, code: int, separate: Separate, make_song: MakeSong, example: Path, tmp_path: Path
+    sent: signal.Signals, code: int, separate: Separate, make_song: MakeSong, long_song: Path, tmp_path: Path
 ) -> None:
     song = make_song()
-    words = [sys.executable, "-m", "cli", "separate", str(song), str(example), "-o", str(tmp_path / "out")]
+    words = [sys.executable, "-m", "cli", "separate", str(song), str(long_song), "-o", str(tmp_path / "out")]
     run = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "out/.example.part/.vocals.wav.part").exists():
+    while not (tmp_path / "out/.long.part/.vocals.wav.part").exists():
         assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(sent)

@@ -71,7 +71,9 @@ def test_an_order_may_bring_a_webhook(client: Client, warmup: Path) -> None:
 
 
 @pytest.mark.usefixtures("working")
-def test_and_the_same_without_blocking(way: FaultyWay, demo: Person, warmup: Path, tmp_path: Path) -> None:
+def test_and_the_same_without_blocking(
+    way: FaultyWay, demo: Person, warmup: Path, long_song: Path, tmp_path: Path
+) -> None:
     told: list[Progress] = []
 
     async def run() -> tuple[Result, list[str]]:
@@ -79,7 +81,7 @@ def test_and_the_same_without_blocking(way: FaultyWay, demo: Person, warmup: Pat
             result = await client.separate(
                 warmup, into=tmp_path / "stems", on_progress=told.append, format="flac", duration=5
             )
-            again = await client.submit(await client.upload(warmup))
+            again = await client.submit(await client.upload(long_song))
             await client.cancel(again.id)
             return result, [task.id async for task in client.tasks(page_size=1)]
 

@@ -163,7 +163,7 @@ def ended(process: subprocess.Popen[bytes], grace: str) -> int:
     return process.wait(timeout=float(grace.removesuffix("s")))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_services_of_the_file_separate_a_song(stack: Stack, warmup: Path) -> None:
     for _ in range(2):  # at every start of the stack, also on a database that was prepared before
         prepared = stack.run(*stack.command("prepare"))

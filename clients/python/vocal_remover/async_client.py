@@ -107,6 +107,8 @@ class _Runner:
         self._http = http
         self._alone = alone
         self._open: dict[httpx.Response, AsyncIterator[bytes]] = {}
+        self._broken: dict[httpx.Response, httpx.TransportError] = {}
+        """Answers whose last bytes were given out before it was said that no more will come."""
 
     async def run(self, flow: Flow[T]) -> T:
         step: Callable[[Any], Effect] = flow.send
@@ -131,8 +133,8 @@ class _Runner:
                     await response.aread()
                     await self._close(response)
                 return response
-            case Take(response):
-                return await anext(self._open[response], None)
+            case Take(response, together):
+                return await self._take(response, together)
             case Close(response):
                 return await self._close(response)
             case Sleep(seconds):
@@ -142,6 +144,21 @@ class _Runner:
             case Alone(flow):
                 async with self._alone:
                     return await self.run(flow)
+
+    async def _take(self, response: httpx.Response, together: int) -> bytes | None:
+        """A piece of 64 KB takes as long to be handed to a thread as to be written there."""
+        if response in self._broken:
+            raise self._broken.pop(response)
+        pieces, size = list[bytes](), 0
+        try:
+            while size < together and (piece := await anext(self._open[response], None)) is not None:
+                pieces.append(piece)
+                size += len(piece)
+        except httpx.TransportError as error:
+            if not pieces:
+                raise
+            self._broken[response] = error
+        return b"".join(pieces) or None
 
     async def aclose(self) -> None:
         for response in list(self._open):

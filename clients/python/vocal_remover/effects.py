@@ -28,6 +28,8 @@ class Take:
     """The next bytes of an open answer as they came; None at its end. Raises httpx.TransportError."""
 
     response: httpx.Response
+    together: int = 1
+    """So many bytes may be waited for, where each piece by itself would cost more than what is in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from vocal_remover.calls import Call, Caller, unreachable, without_query
 from vocal_remover.effects import Close, Do, Flow, Sleep, Take
 from vocal_remover.errors import Damaged, Refused, Unreachable, VocalRemoverError
 from vocal_remover.records import Listener, Progress, Stem, Upload, read
-from vocal_remover.song_body import SongBody
+from vocal_remover.song_body import PIECE, SongBody
 
 COUNTING_SECONDS = 600.0
 """The service reads the whole song before it answers."""
@@ -169,7 +169,7 @@ def _fetch_more(caller: Caller, task_id: str, part: _Part, tell: Listener) -> Fl
             yield Close(response)
             return
     try:
-        while part.size <= part.stem.size and (piece := (yield Take(response))) is not None:
+        while part.size <= part.stem.size and (piece := (yield Take(response, PIECE))) is not None:
             yield Do(lambda piece=piece: part.add(piece))  # type: ignore[misc]
             tell(Progress("downloading", min(1.0, part.size / part.stem.size), part.stem.name))
     except httpx.TransportError as error:
