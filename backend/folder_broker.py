@@ -38,9 +38,9 @@ class Channel(filesystem.Channel):
             self.control_folder.mkdir(exist_ok=True)
             self._write(self.control_folder / f"{exchange}.exchange", [bound, *table])
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]  # its types disagree
         name = f"{time.monotonic_ns():020d}_{uuid.uuid4()}.{queue}.msg"
-        self._write(Path(self.data_folder_out, name), message)
+        self._write(Path(self.data_folder_out, name), payload)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
         """Whoever removes a message has it."""
