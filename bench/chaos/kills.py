@@ -102,7 +102,7 @@ class Killer:
             for member in members:
                 busy = is_at(member, "decode") if isinstance(member, Worker) else self._busy(member, "POST uploads")
                 if busy and member.runs and (children := decoders(member)):
-                    with suppress(ProcessLookupError, PermissionError):
+                    with suppress(psutil.Error):  # it has ended by itself
                         self._rng.choice(children).send_signal(signal.SIGKILL)
                         return "decode" if isinstance(member, Worker) else "upload"
             time.sleep(POLL_SECONDS)

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,16 +117,12 @@ def run(plan: Plan, folder: Path, own_disk: bool) -> Outcome:
         outages = Outages(fleet, postgres, redis, disk, random.Random(rng.random()), give_up, _say)
         watched.outages = outages
         schedule = draw(plan.seed, 60 * plan.minutes, LEASE_SECONDS, long=plan.long)
-        lanes = [
-            threading.Thread(target=killer.run, args=(schedule.kills,), name="kills"),
-            threading.Thread(target=outages.run, args=(schedule.breaks,), name="outages"),
-        ]
         with _told(began, killer, outages, watch, people):
             try:
+                with ThreadPoolExecutor(2, "lane") as pool:
+                    lanes = [pool.submit(killer.run, schedule.kills), pool.submit(outages.run, schedule.breaks)]
                 for lane in lanes:
-                    lane.start()
-                for lane in lanes:
-                    lane.join()
+                    lane.result()  # one that broke down has broken too little: the run fails
             finally:
                 give_up.set()
                 over.set()

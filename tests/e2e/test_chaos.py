@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import psutil
 import psycopg
 import pytest
 
 from backend.settings import ROOT
-from bench.chaos import report, servers
+from bench.chaos import kills, report, servers
 from bench.chaos.board import Board, BoardReader
 from bench.chaos.files import Left, left, sweep
-from bench.chaos.fleet import Fleet
+from bench.chaos.fleet import Fleet, Worker
+from bench.chaos.load import Traffic
 from bench.chaos.run import Outcome, Plan
-from bench.chaos.schedule import KINDS, draw
+from bench.chaos.schedule import KINDS, Kill, draw
 from tests.servers import missing
 from tests.service import InProcess
 from tests.walking import walk
@@ -44,6 +48,20 @@ def test_nothing_is_lost_while_everything_is_broken(tmp_path: Path) -> None:
     assert sum(told["kills"].values()) >= 8
     assert all(told["kills_by_stage"].values()), told["kills_by_stage"]
     assert told["outages"].keys() == {kind for kind in KINDS if told["disk"] or kind != "disk"}
+
+
+def test_a_decoder_that_ends_before_it_is_hit_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    ended = psutil.Process(child.pid)
+    child.wait()
+    monkeypatch.setattr(kills, "WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(kills, "is_at", lambda *_: True)
+    monkeypatch.setattr(kills, "decoders", lambda _: [ended])
+    monkeypatch.setattr(Worker, "runs", True)
+    fleet, traffic = Fleet(tmp_path, {}, apis=0, workers=1), Traffic([])
+    killer = kills.Killer(fleet, traffic, random.Random(0), threading.Event())
+    killer.run([Kill("decoder", "", "", pause=0, restart_after=0)])
+    assert (killer.count, killer.missed) == (0, 1)
 
 
 def outcome(*, long: bool, disk: bool = True, without: str = "", stage_kills: int = 50) -> Outcome:
