@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from backend.settings import Settings, UnsafeSettings
 from backend.worker.service import worker_name
@@ -30,6 +30,8 @@ Whoever sends just when the other side ends it gets no answer."""
 def serve_api() -> None:
     import uvicorn
 
+    from cli.several import SeveralProcesses
+
     settings = _safe_settings()
     processes = settings.server.processes
     if processes > 1 and settings.limit.storage == "memory://":
@@ -41,19 +43,22 @@ def serve_api() -> None:
     with tempfile.TemporaryDirectory(prefix="vr-figures-") as figures:
         if processes > 1:
             os.environ[SHARED_FIGURES] = figures  # each counts there what all of them show
-        uvicorn.run(
-            "backend.app:app" if processes == 1 else "cli.serve:one_of_several",
-            factory=processes > 1,
-            workers=processes,
-            host=settings.server.host,
-            port=settings.server.port,
-            proxy_headers=False,  # the app believes the proxies of its settings, whatever server it runs in
-            timeout_graceful_shutdown=GRACE_SECONDS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            access_log=False,
-            log_config=None,
-            server_header=False,
-        )
+        options: dict[str, Any] = {
+            "host": settings.server.host,
+            "port": settings.server.port,
+            "proxy_headers": False,  # the app believes the proxies of its settings, whatever server it runs in
+            "timeout_graceful_shutdown": GRACE_SECONDS,
+            "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+            "access_log": False,
+            "log_config": None,
+            "server_header": False,
+        }
+        if processes == 1:
+            uvicorn.run("backend.app:app", **options)
+        else:
+            SeveralProcesses(
+                uvicorn.Config("cli.serve:one_of_several", factory=True, workers=processes, **options)
+            ).run()
 
 
 def one_of_several() -> FastAPI:

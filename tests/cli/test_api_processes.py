@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,8 @@ import pytest
 
 from backend.settings import ROOT
 from tests.processes import Process, environment, wait_until
+
+CONNECTIONS = 64
 
 
 @pytest.fixture
@@ -82,6 +84,42 @@ def test_each_shows_what_all_have_answered(api: tuple[Process, str]) -> None:
     wait_until(lambda: process.text().count("Application startup complete") == 3)
     assert {counted(answered) for _ in range(10)} == {10}
     assert counted("vr_http_in_flight") == 1  # this one
+
+
+def test_connections_are_dealt_out(api: tuple[Process, str]) -> None:
+    """However late one is to wake, its share is its own."""
+    process, url = api
+    wait_until(lambda: process.text().count("Application startup complete") == 2)
+    port = int(url.rsplit(":", 1)[1])
+
+    def taken(child: psutil.Process) -> int:
+        found = child.net_connections()
+        return sum(each.status == psutil.CONN_ESTABLISHED and each.laddr.port == port for each in found)
+
+    children = [child for child in psutil.Process(process.pid).children() if child.net_connections()]
+    for child in children:
+        child.suspend()
+    with ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+        for child in children:
+            child.resume()
+            time.sleep(1)  # for all that it would take
+        wait_until(lambda: sum(map(taken, children)) == CONNECTIONS)
+        shares = [taken(child) for child in children]
+    assert min(shares) > CONNECTIONS / 8, shares  # by chance once in 10^9
+
+
+def test_a_port_that_is_served_is_not_shared(api: tuple[Process, str], tmp_path: Path) -> None:
+    process, url = api
+    wait_until(lambda: serving(url))
+    more = {"VR_SERVER__PORT": url.rsplit(":", 1)[1], "VR_SERVER__PROCESSES": "2", "VR_LIMIT__STORAGE": "sqlite://"}
+    command = [sys.executable, "-m", "cli", "api"]
+    env = environment(tmp_path / "other", **more)
+    second = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert second.returncode == 1
+    assert "can't be listened on: Address already in use" in second.stderr
+    assert process.running()
 
 
 def test_they_end_when_the_one_that_started_them_is_killed(api: tuple[Process, str]) -> None:
