@@ -7,53 +7,24 @@ network; here are the wall clock, the cap on decoded seconds and the meaning of 
 from __future__ import annotations
 
 import json
-import os
-import select
-import signal
-import struct
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
 from engine.audio import AudioInfo, Samples
 from engine.decoder.metadata import NAMES, clean, picture_type
-from engine.decoder.process import DecoderProcess
 from engine.decoder.samples import Kind, as_samples
 from engine.decoder.spare import spare
-from engine.errors import (
-    AudioEmpty,
-    AudioHostile,
-    AudioTooLong,
-    AudioUndecodable,
-    DecoderCrashed,
-    EngineError,
-)
+from engine.decoder.watched import DecodeLimits, WatchedDecoder
+from engine.errors import AudioEmpty, AudioTooLong, DecoderCrashed
 from engine.tags import Cover, Tags
+
+__all__ = ["DecodeLimits", "DecodeReport", "Decoding", "Opened", "cool_decoder", "decode", "probe", "warm_decoder"]
 
 GRACE_SECONDS = 1.0
 """Decoders give a little more or less than packets announce (priming, padding); not worth a refusal."""
-CHECK_SECONDS = 0.25
-"""How often a caller who waits for a slow decoder is asked whether to go on."""
-LARGEST_FRAME = 64 * 2**20
-REFUSALS: dict[str, type[EngineError]] = {
-    "undecodable": AudioUndecodable,
-    "empty": AudioEmpty,
-    "hostile": AudioHostile,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeLimits:
-    """What one song may cost. `seconds` of audio; the decoder's own CPU seconds and address space; and for
-    how many seconds in all this side waits for it (time spent on using what it gave does not count)."""
-
-    seconds: float = 3600.0
-    cpu_seconds: int = 300
-    memory_bytes: int = 2**30
-    wait_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +57,36 @@ def probe(path: Path, limits: DecodeLimits) -> AudioInfo:
     Raises AudioEmpty, AudioUndecodable, AudioTooLong, AudioHostile or DecoderCrashed.
     """
     with _child(path, "probe", limits, followed=True) as child:
-        header, trailer = child.message(b"H"), child.message(b"T")
-    if trailer["seconds"] > limits.seconds:
-        raise _too_long(limits)
-    return AudioInfo(
-        container=header["container"],
-        codec=header["codec"],
-        rate=header["rate"],
-        channels=header["channels"],
-        seconds=trailer["seconds"],
-        declared_seconds=header["declared_seconds"],
-    )
+        return _info(child, limits)
+
+
+class Opened:
+    """A song that was probed, and its decoder's process, which waits to decode it: to start another one takes longer
+    than to probe. It runs until its context is left, or that of its `decode`.
+
+    Raises what `probe` raises.
+    """
+
+    def __init__(self, path: Path, limits: DecodeLimits) -> None:
+        self.path, self._limits = path, limits
+        with ExitStack() as running:
+            self._child = running.enter_context(_child(path, "both", limits, followed=False))
+            self.info = _info(self._child, limits)
+            self._running = running.pop_all()
+
+    @contextmanager
+    def decode(self, check: Callable[[], None] | None = None) -> Iterator[Decoding]:
+        """As the function `decode`; once."""
+        with self:
+            self._child.check = check
+            yield Decoding(self._child, self._limits)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closing it again does nothing."""
+        self._running.close()
 
 
 @contextmanager
@@ -117,7 +107,7 @@ def decode(
 class Decoding:
     """A song being decoded. `channels` is 1 for mono songs and 2 for all others (ITU-R BS.775)."""
 
-    def __init__(self, child: _Child, limits: DecodeLimits) -> None:
+    def __init__(self, child: WatchedDecoder, limits: DecodeLimits) -> None:
         header = child.message(b"H")
         self.rate: int = header["rate"]
         self.channels = 1 if header["channels"] == 1 else 2
@@ -170,7 +160,7 @@ class Decoding:
         )
 
 
-def _tags(child: _Child) -> Tags:
+def _tags(child: WatchedDecoder) -> Tags:
     """As the child tells them, but looked through again: its word is the file's."""
     message = child.message(b"M")
     values = {name: text for name in NAMES if (text := clean(str(message["values"].get(name, ""))))}
@@ -183,70 +173,10 @@ def _tags(child: _Child) -> Tags:
     return Tags(values, Cover(media_type, bytes(content)))
 
 
-class _Child:
-    """The decoder's process seen from outside, and the frames it sends."""
-
-    def __init__(self, process: DecoderProcess, limits: DecodeLimits, check: Callable[[], None] | None) -> None:
-        self.process = process
-        self._check = check
-        self._pipe = process.pipe
-        self._poll = select.poll()
-        self._poll.register(self._pipe, select.POLLIN)
-        self._patience = limits.wait_seconds
-        self._limits = limits
-
-    def message(self, kind: bytes) -> dict[str, Any]:
-        return self.expect(kind, *self.read_frame())
-
-    def expect(self, kind: bytes, found: bytes, payload: bytearray) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(payload)
-        if found == b"E":
-            raise REFUSALS[message["kind"]](f"The file can't be read as audio: {message['reason']}.")
-        if found != kind:
-            raise DecoderCrashed("The decoder spoke out of turn.")
-        return message
-
-    def read_frame(self) -> tuple[bytes, bytearray]:
-        head = self._read(5)
-        (size,) = struct.unpack("<I", head[1:])
-        if size > LARGEST_FRAME:
-            raise AudioHostile("The decoder produced a single block larger than any honest file needs.")
-        return bytes(head[:1]), self._read(size)
-
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            began = time.monotonic()
-            ready = self._poll.poll(min(max(0.0, self._patience), CHECK_SECONDS) * 1000)
-            self._patience -= time.monotonic() - began
-            if not ready:
-                if self._patience <= 0:
-                    raise AudioHostile(f"Decoding took longer than {self._limits.wait_seconds:g} seconds.")
-                if self._check is not None:
-                    self._check()
-                continue
-            count = os.readv(self._pipe, [view])
-            if count == 0:
-                raise self._death()
-            view = view[count:]
-        return data
-
-    def _death(self) -> EngineError:
-        code = self.process.wait()
-        if code == -signal.SIGXCPU:
-            return AudioHostile(f"Decoding needed more than {self._limits.cpu_seconds} seconds of CPU.")
-        if code == -signal.SIGKILL:
-            return DecoderCrashed("The decoder died of SIGKILL: the machine may have run out of memory.")
-        if code < 0:
-            return DecoderCrashed(f"The decoder died of {signal.Signals(-code).name}.")
-        return DecoderCrashed(f"The decoder ended early with status {code}.")
-
-
 @contextmanager
 def _child(
     path: Path, task: str, limits: DecodeLimits, *, followed: bool, check: Callable[[], None] | None = None
-) -> Iterator[_Child]:
+) -> Iterator[WatchedDecoder]:
     if path.stat().st_size == 0:
         raise AudioEmpty("The file is empty.")
     request = {
@@ -257,9 +187,23 @@ def _child(
     }
     process = spare.serve(request, followed=followed)
     try:
-        yield _Child(process, limits, check)
+        yield WatchedDecoder(process, limits, check)
     finally:
         spare.end(process)
+
+
+def _info(child: WatchedDecoder, limits: DecodeLimits) -> AudioInfo:
+    header, trailer = child.message(b"H"), child.message(b"T")
+    if trailer["seconds"] > limits.seconds:
+        raise _too_long(limits)
+    return AudioInfo(
+        container=header["container"],
+        codec=header["codec"],
+        rate=header["rate"],
+        channels=header["channels"],
+        seconds=trailer["seconds"],
+        declared_seconds=header["declared_seconds"],
+    )
 
 
 def _too_long(limits: DecodeLimits) -> AudioTooLong:

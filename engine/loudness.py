@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import deque
 
@@ -9,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.audio import Samples
+from engine.dsp.recursive import FilterMatrices, RecursiveFilter
 
-Weighted = NDArray[np.float64]
+Weighted = NDArray[np.float32]
 """K-weighted samples, (channels, frames)."""
 OFFSET = -0.691
 """LUFS of a unit mean square after K-weighting."""
@@ -55,18 +57,15 @@ class KWeighting:
     """The K-weighting filter with its memory: blocks (frames, channels) in, (channels, frames) out, weighted."""
 
     def __init__(self, rate: int, channels: int) -> None:
-        self._sections = k_weighting(rate)
-        self._state = np.zeros((len(self._sections), channels, 2))
+        self._filter = RecursiveFilter(_matrices(rate), channels)
 
     def filter(self, block: Samples) -> Weighted:
-        # Imported at the first block, while other threads are at work: it takes longer than all else here.
-        from scipy.signal import sosfilt
+        return self._filter.filter(np.ascontiguousarray(block.T))
 
-        # In float64, because the high-pass's poles lie so close to 1; converted here, where it is cheaper.
-        waves = np.ascontiguousarray(block.T, np.float64)
-        weighted: Weighted
-        weighted, self._state = sosfilt(self._sections, waves, zi=self._state)
-        return weighted
+
+@functools.cache
+def _matrices(rate: int) -> FilterMatrices:
+    return FilterMatrices(k_weighting(rate))
 
 
 class Loudness:
@@ -86,16 +85,15 @@ class Loudness:
 
     def hear(self, weighted: Weighted) -> None:
         """The next K-weighted block (channels, frames); mono counts once, both channels of stereo in full."""
-        position = 0
-        while position < weighted.shape[1]:
-            part = weighted[:, position : position + self._step - self._filled]
-            self._energy += sum(float(np.dot(wave, wave)) for wave in part)
-            position += part.shape[1]
-            self._filled += part.shape[1]
-            if self._filled == self._step:
-                self._steps.append(self._energy / self._step)
-                self._count()
-                self._filled, self._energy = 0, 0.0
+        position, frames = 0, weighted.shape[1]
+        if self._filled:
+            position = min(frames, self._step - self._filled)
+            self._add(weighted[:, :position])
+        whole = (frames - position) // self._step
+        steps = weighted[:, position : position + whole * self._step].reshape(len(weighted), whole, self._step)
+        for energy in np.einsum("cks,cks->k", steps, steps).tolist():
+            self._count(energy)
+        self._add(weighted[:, position + whole * self._step :])
 
     @property
     def lufs(self) -> float | None:
@@ -108,8 +106,17 @@ class Loudness:
         loud = powers / counts > powers.sum() / counts.sum() * 10 ** (RELATIVE_GATE / 10)
         return round(OFFSET + 10 * math.log10(powers[loud].sum() / counts[loud].sum()), 2)
 
-    def _count(self) -> None:
-        """The block that has just ended."""
+    def _add(self, part: Weighted) -> None:
+        """A part of a step, at most up to its end."""
+        self._energy += float(np.vdot(part, part))
+        self._filled += part.shape[1]
+        if self._filled == self._step:
+            self._count(self._energy)
+            self._filled, self._energy = 0, 0.0
+
+    def _count(self, energy: float) -> None:
+        """The step that has just ended, and the block that ends with it."""
+        self._steps.append(energy / self._step)
         power = sum(self._steps) / STEPS_PER_BLOCK
         if len(self._steps) == STEPS_PER_BLOCK and power > _power(ABSOLUTE_GATE):
             above = OFFSET + 10 * math.log10(power) - ABSOLUTE_GATE

@@ -4,7 +4,7 @@ kept, patch by patch, when the network had made them."""
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 
 import numpy as np
@@ -110,9 +110,14 @@ class ModelledStems:
         # Closed here, and not when it is forgotten: an error's traceback would keep it and its threads alive.
         with closing(stream):
             # One resampler for all stems: side by side, as channels.
-            joined = (np.concatenate([blocks[stem] for stem in self.names], axis=1) for blocks in stream)
+            joined = (_joined([blocks[stem] for stem in self.names]) for blocks in stream)
             for block in self._grid.resampled(_skipping(joined, skip), first_frame):
                 yield block if self.channels == 2 else _mono(block)
+
+
+def _joined(stems: Sequence[Samples]) -> Samples:
+    """Side by side, (frames, stems x 2)."""
+    return stems[0] if len(stems) == 1 else np.concatenate(stems, axis=1)
 
 
 def _mono(block: Samples) -> Samples:

@@ -93,7 +93,7 @@ class Meter:
         """Raises EngineError for numbers that are no samples: NaN and infinity."""
         if not block.size:
             return
-        flat = np.ascontiguousarray(block).ravel()
+        flat = block.ravel(order="K")
         highest, lowest = float(flat.max()), float(flat.min())
         if not math.isfinite(highest - lowest):
             raise EngineError("The model gave numbers that are no samples (not finite).")

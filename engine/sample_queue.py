@@ -1,4 +1,5 @@
-"""Samples on their way from one thread to another."""
+"""Samples on their way from one thread to another; in memory one channel after the other, as most of the engine reads
+and writes them (only files interleave them)."""
 
 from __future__ import annotations
 
@@ -15,14 +16,14 @@ class SampleQueue:
 
     def __init__(self, channels: int) -> None:
         self._blocks: deque[Samples] = deque()
-        self._empty = np.zeros((0, channels), np.float32)
+        self._channels = channels
 
     def push(self, block: Samples) -> None:
         self._blocks.append(block)
 
     def pop(self, count: int) -> Samples:
         """The next `count` samples (frames, channels), or as many as there are."""
-        taken = [self._empty]
+        taken: list[Samples] = []
         while count and self._blocks:
             block = self._blocks[0]
             if len(block) <= count:
@@ -31,7 +32,9 @@ class SampleQueue:
                 self._blocks[0] = block[count:]
             taken.append(block[:count])
             count -= len(taken[-1])
-        return np.concatenate(taken)
+        samples = np.empty((self._channels, sum(map(len, taken))), np.float32)
+        np.concatenate([block.T for block in taken] or [samples], axis=1, out=samples)
+        return samples.T
 
 
 def regrouped(blocks: Iterable[Samples], sizes: Iterable[int]) -> Iterator[Samples]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from engine.audio import AudioInfo, Samples
-from engine.audio_io import DecodeLimits, probe
+from engine.audio_io import DecodeLimits, Opened
 from engine.dsp.headroom import share_excess
 from engine.errors import AudioEmpty, EngineError, SeparationCancelled
 from engine.modelled import KeptPatch, ModelledStems
@@ -87,16 +87,19 @@ def separate(
         raise ValueError("Patches are counted from 0 on.")
     began = time.perf_counter()
     stages = stages or Stages()
-    if info is None:
-        with stages.timing("probe"):
-            info = probe(source, limits)
-    part = Part.of(info.rate, start_seconds, duration_seconds)
-    job = _Job(source, separator, sink, limits, info, high_frequencies, gain_db, part, stages, on_progress, cancelled)
-    try:
-        job.run(start_patch, patches, kept)
-    except BaseException:
-        sink.discard()
-        raise
+    with ExitStack() as running:
+        file: Path | Opened = source
+        if info is None:
+            with stages.timing("probe"):
+                file = running.enter_context(Opened(source, limits))
+            info = file.info
+        part = Part.of(info.rate, start_seconds, duration_seconds)
+        job = _Job(file, separator, sink, limits, info, high_frequencies, gain_db, part, stages, on_progress, cancelled)
+        try:
+            job.run(start_patch, patches, kept)
+        except BaseException:
+            sink.discard()
+            raise
     total = time.perf_counter() - began
     song, report = job.song, job.song.report
     stems = {stem: meter.measure() for stem, meter in job.stem_meters.items()}
@@ -147,7 +150,7 @@ def patch_count(
 class _Job:
     def __init__(
         self,
-        source: Path,
+        source: Path | Opened,
         separator: Separator,
         sink: StemSink,
         limits: DecodeLimits,

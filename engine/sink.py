@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -89,10 +90,10 @@ class DirectorySink:
         return stored
 
     def commit(self) -> None:
-        for stem, encoder in self._encoders.items():
+        for encoder in self._encoders.values():
             encoder.finish()
-            with self._part(stem).open("rb") as written:
-                os.fsync(written.fileno())
+        with ThreadPoolExecutor(max(1, len(self._encoders))) as pool:  # disks take them together in the time of one
+            list(pool.map(_make_last, map(self._part, self._encoders)))
         for stem in self._encoders:
             self._part(stem).replace(self.path(stem))
             self._shown.append(stem)
@@ -121,6 +122,11 @@ class DirectorySink:
 
     def _part(self, stem: str) -> Path:
         return self.folder / f".{stem}{self.format.suffix}.part"
+
+
+def _make_last(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 class NullSink:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -11,7 +12,7 @@ from typing import Literal, Self
 import numpy as np
 
 from engine.audio import AudioInfo, Samples
-from engine.audio_io import DecodeLimits, DecodeReport, decode
+from engine.audio_io import DecodeLimits, DecodeReport, Decoding, Opened, decode
 from engine.dsp.resample import SegmentGrid
 from engine.heard_song import LONGEST_SECONDS, HeardSong
 from engine.sample_queue import SampleQueue
@@ -50,7 +51,7 @@ class SongFile:
 
     def __init__(
         self,
-        source: Path,
+        source: Path | Opened,
         info: AudioInfo,
         model_rate: int,
         limits: DecodeLimits,
@@ -62,7 +63,8 @@ class SongFile:
         *,
         remembered: Remembered = "decoded",
     ) -> None:
-        """`check` is called at every block and may raise; `on_heard` with the samples that `listen` has given."""
+        """`check` is called at every block and may raise; `on_heard` with the samples that `listen` has given.
+        A source that is open already is decoded by the process that has it open, the first time."""
         self.channels = 1 if info.channels == 1 else 2
         self.original = SampleQueue(self.channels)
         self.report: DecodeReport | None = None
@@ -70,7 +72,9 @@ class SongFile:
         self.tags: Tags | None = None
         self.frames = first_frame
         """Up to which frame of the song `blocks` or `play` has come."""
-        self._source, self._limits, self._part = source, limits, part
+        self._opened_source = source if isinstance(source, Opened) else None
+        self._source = source.path if isinstance(source, Opened) else source
+        self._limits, self._part = limits, part
         self._first_frame = first_frame
         self._grid = SegmentGrid(info.rate, model_rate)
         if remembered == "given_back" and not (self.channels == 2 and info.rate == model_rate):
@@ -134,7 +138,7 @@ class SongFile:
 
     def _decoded(self, start: int, followed: bool) -> Generator[Samples]:
         """The song's frames from `start` on."""
-        with decode(self._source, self._limits, followed=followed, check=self._check) as decoding:
+        with self._decoder(followed) as decoding:
             self.tags = decoding.tags
             position = self._part.start + start
             blocks = decoding.blocks(position)
@@ -147,6 +151,12 @@ class SongFile:
                 if position == self._part.end:
                     break
             self.report = decoding.report
+
+    def _decoder(self, followed: bool) -> AbstractContextManager[Decoding]:
+        opened, self._opened_source = self._opened_source, None
+        if opened is not None:
+            return opened.decode(self._check)
+        return decode(self._source, self._limits, followed=followed, check=self._check)
 
     def _next(self, blocks: Iterator[Samples]) -> Samples | None:
         with self._stages.timing("decode"):

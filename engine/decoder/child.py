@@ -1,15 +1,16 @@
 """The process that touches untrusted bytes. It limits itself before it opens the file, serves one song, ends.
 
 It reads lines of JSON on stdin, and ends when stdin does:
-    {"path", "task": "probe" | "decode", "cpu_seconds", "memory_bytes"}
-    {"start_frame"}     after H and M, for `decode` alone: samples before it are not sent
+    {"path", "task": "probe" | "decode" | "both", "cpu_seconds", "memory_bytes"}
+    {"start_frame"}     after H and M, for `decode`: samples before it are not sent
 It answers on stdout in frames: one byte of kind, four bytes of length (little endian), then the payload.
+`both` is `probe`, then `decode`, with the answers of each.
     H  JSON: container, codec, rate, channels (of the file), declared_seconds
-    M  JSON, for `decode` alone: values (the file's words about the song), cover (whether C follows)
+    M  JSON, for `decode`: values (the file's words about the song), cover (whether C follows)
     C  the picture's bytes
     K  JSON, before the first A and where it changes: format (FFmpeg's name), channels (how many), names (of theirs)
     A  samples in that format: plane after plane, or interleaved
-    T  JSON, the last frame: frames, seconds (counted from packets), damaged, downmixed, cut_off
+    T  JSON, a task's last frame: frames, seconds (counted from packets), damaged, downmixed, cut_off
     E  JSON, instead of all that is still missing: kind (undecodable | empty | hostile), reason
 """
 
@@ -21,7 +22,7 @@ import os
 import resource
 import struct
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.audio.stream
@@ -53,7 +54,10 @@ def main() -> None:
     limit(resource.RLIMIT_AS, request["memory_bytes"])
     limit(resource.RLIMIT_CPU, request["cpu_seconds"])
     try:
-        work(request, out)
+        if request["task"] != "decode":
+            work(request["path"], "probe", out, last=request["task"] == "probe")
+        if request["task"] != "probe":
+            work(request["path"], "decode", out)
     except Refused as refused:
         send(out, b"E", {"kind": refused.kind, "reason": str(refused)})
     except MemoryError:
@@ -69,8 +73,7 @@ def main() -> None:
         send(out, b"E", {"kind": "undecodable", "reason": reason})
 
 
-def work(request: dict[str, Any], out: Any) -> None:
-    path = request["path"]
+def work(path: str, task: Literal["probe", "decode"], out: Any, last: bool = True) -> None:
     with opened(path) as container:
         if not container.streams.audio:
             raise Refused("undecodable", "it holds no audio")
@@ -94,8 +97,9 @@ def work(request: dict[str, Any], out: Any) -> None:
             "declared_seconds": declared_seconds(path, container, stream, rate * channels),
         }
         send(out, b"H", header)
-        if request["task"] == "probe":
-            die_with(STDIN)
+        if task == "probe":
+            if last:  # else there is more to be said through that pipe, and the next answer meets a closed one
+                die_with(STDIN)
             song.skip_to_end()
         else:
             tell_metadata(path, container, stream, out)

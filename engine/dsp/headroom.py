@@ -19,7 +19,7 @@ def share_excess(song: Samples, stems: Mapping[str, Samples]) -> tuple[Mapping[s
     first of `stems` that has room at that moment, else to the next. Returns the stems, and that remainder as
     it was, or None when it needed no room: nearly always, and at once.
     """
-    rest = song.copy()
+    rest = song.copy(order="K")
     for stem in stems.values():
         rest -= np.clip(stem, -LIMIT, LIMIT)
     if rest.max() <= LIMIT and rest.min() >= -LIMIT:

@@ -37,13 +37,13 @@ class OverlapAdd:
         self._tail = total[:, length:].copy()
         if self._share_tail is not None:
             total[:, :length] /= self._share(frames)
-        return np.ascontiguousarray(total[:, :length].T)
+        return total[:, :length].T
 
     def finish(self) -> Samples:
         """The samples still held back: SIZE - HOP of them, (samples, channels)."""
         if self._share_tail is not None:
             self._tail /= _not_zero(self._share_tail)
-        return np.ascontiguousarray(self._tail.T)
+        return self._tail.T
 
     def _share(self, frames: int) -> NDArray[np.float32]:
         assert self._share_tail is not None

@@ -21,14 +21,15 @@ def round_to_depth(block: Samples, bit_depth: Literal[16, 24]) -> tuple[Block, S
     32767 what decoders divide by 32768. In float32 every 24-bit value is exact, and so is all of this.
     """
     full_scale = np.float32(2 ** (bit_depth - 1))
-    stored = np.empty(block.shape, np.float32)
+    stored = np.empty_like(block, np.float32)  # in the block's order of channels; files interleave them
     whole: Block = np.empty(block.shape, np.int16 if bit_depth == 16 else np.int32)
     for start in range(0, len(block), PIECE):
         piece = stored[start : start + PIECE]
         np.multiply(block[start : start + PIECE], full_scale, out=piece)
         np.rint(piece, out=piece)
         np.clip(piece, -full_scale, full_scale - 1, out=piece)
-        np.copyto(whole[start : start + PIECE], piece, casting="unsafe")
+        for channel in range(block.shape[1]):  # four times as fast as all at once, where they lie apart
+            np.copyto(whole[start : start + PIECE, channel], piece[:, channel], casting="unsafe")
         np.multiply(piece, 1 / full_scale, out=piece)
     if bit_depth == 24:
         np.left_shift(whole, 8, out=whole)

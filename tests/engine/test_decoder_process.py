@@ -17,7 +17,7 @@ import pytest
 import soundfile
 
 from engine.audio import Samples
-from engine.audio_io import DecodeLimits, cool_decoder, decode, probe, warm_decoder
+from engine.audio_io import DecodeLimits, Opened, cool_decoder, decode, probe, warm_decoder
 from engine.decoder.process import ROOT
 from engine.errors import AudioTooLong, AudioUndecodable
 from tests.engine import decoders
@@ -90,6 +90,32 @@ def test_a_spare_that_died_is_no_song_lost(song: Path) -> None:
     assert spare not in children()
 
 
+def test_one_that_probed_decodes_too(song: Path, music: Samples) -> None:
+    warm_decoder()
+    (spare,) = children()
+    with Opened(song, LIMITS) as opened:
+        assert opened.info == probe(song, LIMITS)
+        assert spare in children()
+        with opened.decode() as decoding:
+            samples = np.concatenate(list(decoding.blocks(1000)))
+            assert decoding.report is not None
+            assert decoding.report.frames == len(music)
+        assert spare not in children()
+    np.testing.assert_array_equal(samples, music[1000:])
+
+
+def test_one_that_probed_ends_unused_or_with_an_error(song: Path, tmp_path: Path) -> None:
+    with Opened(song, LIMITS):
+        assert len(children()) == 1
+    assert not children()
+    (tmp_path / "bad.wav").write_bytes(b"RIFF")
+    with pytest.raises(AudioUndecodable):
+        Opened(tmp_path / "bad.wav", LIMITS)
+    with pytest.raises(AudioTooLong):
+        Opened(song, DecodeLimits(seconds=0.5))
+    assert not children()
+
+
 def test_many_threads(song: Path, music: Samples) -> None:
     warm_decoder()
     with ThreadPoolExecutor(4) as pool:
@@ -101,7 +127,7 @@ def test_many_threads(song: Path, music: Samples) -> None:
 PARENT = """
 import os, sys, psutil
 from pathlib import Path
-from engine.audio_io import DecodeLimits, decode, probe, warm_decoder
+from engine.audio_io import DecodeLimits, Opened, decode, probe, warm_decoder
 warm_decoder()
 song, how = Path(sys.argv[1]), sys.argv[2]
 if how == "fork":
@@ -120,7 +146,8 @@ elif how == "killed":
     print(psutil.Process().children()[0].pid, flush=True)
     os.kill(os.getpid(), 9)
 else:
-    decoding = decode(song, DecodeLimits())
+    limits = DecodeLimits()
+    decoding = Opened(song, limits).decode() if how == "killed after it probed" else decode(song, limits)
     blocks = decoding.__enter__().blocks()
     next(blocks)
     print(psutil.Process().children()[0].pid, flush=True)
@@ -133,7 +160,7 @@ def parent(song: Path, how: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("how", ["exit", "killed", "killed while it reads"])
+@pytest.mark.parametrize("how", ["exit", "killed", "killed while it reads", "killed after it probed"])
 def test_none_outlives_its_parent(how: str, song: Path, example: Path) -> None:
     done = parent(example, how)
     assert gone(int(done.stdout))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from engine import song_file
-from engine.audio_io import DecodeLimits, decode
+from engine import audio_io, song_file
+from engine.audio_io import DecodeLimits, Decoding
 from engine.formats import OutputFormat
 from engine.models.base import Separator
 from engine.separate import separate
@@ -23,13 +23,14 @@ Stems = Callable[[], tuple[list[bytes], int]]
 @pytest.fixture
 def stems(lite: Separator, warmup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stems:
     """Both stems of a song, and how often it was decoded."""
-    times: list[Path] = []
+    times: list[Decoding] = []
 
-    def counted(source: Path, *arguments: Any, **more: Any) -> Any:
-        times.append(source)
-        return decode(source, *arguments, **more)
+    class Counted(Decoding):
+        def __init__(self, *arguments: Any) -> None:
+            times.append(self)
+            super().__init__(*arguments)
 
-    monkeypatch.setattr(song_file, "decode", counted)
+    monkeypatch.setattr(audio_io, "Decoding", Counted)
 
     def run() -> tuple[list[bytes], int]:
         times.clear()

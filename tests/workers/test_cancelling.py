@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from backend.settings.machine import Worker
-from engine import audio_io
 from engine.audio import Samples
+from engine.decoder import watched
 from engine.decoder.spare import spare
 from engine.separate import BLOCK_FRAMES
 from engine.sink import DirectorySink
@@ -68,7 +68,7 @@ def usual(make_service: MakeService) -> InProcess:
 def test_pauses_leave_room_within_two_seconds() -> None:
     """By the defaults, on any machine: until a worker has heard of it, and until whatever it waits for asks it."""
     pauses = {
-        "for the decoder": audio_io.CHECK_SECONDS,
+        "for the decoder": watched.CHECK_SECONDS,
         "for a patch": lead.LOOK_SECONDS,
         "for the storage": hearing.LOOK_SECONDS,
         "between two tries of the storage": separate.HEARING_SECONDS,
