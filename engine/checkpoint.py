@@ -10,6 +10,7 @@ tensorflow/core/util/tensor_bundle/tensor_bundle.cc; masked CRCs as in tsl/lib/h
 
 from __future__ import annotations
 
+import hashlib
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -72,6 +73,16 @@ def read_checkpoint(folder: Path) -> Mapping[str, NDArray[Any]]:
 def data_files(folder: Path) -> tuple[Path, ...]:
     """The bundle's data files in the order of their numbers, those that its index refers to."""
     return tuple(data for data, _ in _by_data_file(folder, read_index(folder / INDEX_NAME)))
+
+
+def weights_sha256(weights: Path) -> str:
+    """SHA-256 of the checkpoint's data file(s): the name of these weights in receipts and caches."""
+    digest = hashlib.sha256()
+    for data in data_files(weights):
+        with data.open("rb") as source:
+            while block := source.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def read_index(index: Path) -> tuple[TensorEntry, ...]:

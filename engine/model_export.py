@@ -46,7 +46,8 @@ def export_model(
         return export_graph(catalog.assets / spec.graph, repository, max_batch=max_batch)
     if weights is None:
         raise WeightsUnavailable(f"The weights of model {spec.id!r} are not in the cache.")
-    from engine.spleeter_graph import cached_graph, weights_sha256
+    from engine.checkpoint import weights_sha256
+    from engine.spleeter_graph import cached_graph
 
     graph = cached_graph(weights, weights_sha256(weights), spec.stems, spec.bins, graph_cache)
     return export_graph(graph, repository, max_batch=max_batch)

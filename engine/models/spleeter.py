@@ -19,6 +19,7 @@ import numpy as np
 from engine.audio import Samples
 from engine.batching import shared
 from engine.catalog import ModelSpec
+from engine.checkpoint import weights_sha256
 from engine.dsp.masks import apply_mask, last_mask
 from engine.dsp.overlap import OverlapAdd
 from engine.dsp.stft import BLOCK, HOP, SIZE, Waves, block_of, framed, magnitudes, samples_of, spectra, windowed_waves
@@ -27,7 +28,7 @@ from engine.models.graph import GraphModel, Heard
 from engine.prefetch import ahead
 from engine.runtimes.base import Precision, Runtime, Tensor
 from engine.runtimes.openvino import OpenVinoRuntime
-from engine.spleeter_graph import INPUT, PATCH_FRAMES, VARIANTS, cached_graph, weights_sha256
+from engine.spleeter_graph import INPUT, PATCH_FRAMES, VARIANTS, cached_graph
 from engine.stages import Stages
 
 PATCH = PATCH_FRAMES * HOP

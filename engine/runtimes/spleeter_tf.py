@@ -18,12 +18,12 @@ import numpy as np
 
 from engine.audio import Samples
 from engine.catalog import ModelSpec
-from engine.checkpoint import INDEX_NAME, data_files
+from engine.checkpoint import INDEX_NAME, data_files, weights_sha256
 from engine.dsp.stft import HOP, SIZE
 from engine.errors import AudioTooLong, EngineError, RuntimeUnavailable
 from engine.models.base import HighFrequencies, Song
 from engine.runtimes.base import RuntimeInfo
-from engine.spleeter_graph import PATCH_FRAMES, weights_sha256
+from engine.spleeter_graph import PATCH_FRAMES
 from engine.stages import Stages
 
 NAME = "spleeter_tf"

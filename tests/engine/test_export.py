@@ -17,11 +17,12 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from engine.catalog import Catalog
+from engine.checkpoint import weights_sha256
 from engine.errors import EngineError, WeightsUnavailable
 from engine.model_export import export_graph, export_model, triton_configuration
 from engine.runtimes.kserve import KserveRuntime
 from engine.runtimes.onnx import OnnxRuntime
-from engine.spleeter_graph import cached_graph, weights_sha256
+from engine.spleeter_graph import cached_graph
 from tests.engine.checkpoints import write_random_checkpoint
 from tests.engine.inference_server import inference_server
 from tests.engine.small_graphs import INPUT, OUTPUTS, magnitudes, write_network

@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 
 from engine.catalog import load_catalog
+from engine.checkpoint import weights_sha256
 from engine.errors import WeightsCorrupt
 from engine.runtimes.onnx import OnnxRuntime
-from engine.spleeter_graph import INPUT, build_graph, cached_graph, weights_sha256
+from engine.spleeter_graph import INPUT, build_graph, cached_graph
 from tests.engine.checkpoints import random_tensors, write_random_checkpoint
 
 CATALOG = load_catalog(Path(__file__).resolve().parents[2] / "assets" / "models.toml")
