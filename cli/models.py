@@ -17,7 +17,7 @@ from engine.errors import EngineError
 
 ADVICE = (
     "Check the network, name a mirror with VR_ENGINE__WEIGHTS_MIRROR, or a folder that holds the weights with "
-    "VR_ENGINE__WEIGHTS_LOCAL."
+    "VR_ENGINE__WEIGHTS_LOCAL. Those of 2 stems also come from where Python packages come from: make weights."
 )
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -56,6 +56,23 @@ def pull(model: str = typer.Argument("spleeter:2stems", help="Id of a model.")) 
         typer.echo(f"{error}\n{ADVICE}", err=True)
         raise typer.Exit(1) from error
     typer.echo(f"{model} is ready in {folder}")
+
+
+@app.command("import")
+def adopt(
+    folder: Annotated[Path, typer.Argument(help="An unpacked checkpoint: model.index and its data.")],
+    model: Annotated[str, typer.Argument(help="Id of a model.")] = "spleeter:2stems",
+) -> None:
+    """Take published weights that came another way into the cache, once it is sure that they are those."""
+    settings = Settings()
+    configure(settings)
+    shelf = ModelShelf(settings)
+    try:
+        placed = shelf.weights.adopt(shelf.catalog[model], folder)
+    except EngineError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from error
+    typer.echo(f"{model} is ready in {placed}")
 
 
 @app.command()

@@ -27,6 +27,8 @@ class Archive:
     """Folder below the cache that the unpacked archive becomes (several models may share one)."""
     size: int | None = None
     """Bytes of the archive, where they are published; else only the hash says that it is whole."""
+    data_sha256: str | None = None
+    """Of the unpacked checkpoint's data, where it is known: by it a copy that came another way is known."""
 
 
 @dataclass(frozen=True, slots=True)

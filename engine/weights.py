@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from engine.catalog import Archive, ModelSpec
-from engine.checkpoint import INDEX_NAME, data_files, read_checkpoint
+from engine.checkpoint import INDEX_NAME, data_files, read_checkpoint, weights_sha256
 from engine.errors import WeightsCorrupt, WeightsUnavailable
 from engine.unpack import unpack
 
@@ -114,6 +114,30 @@ class WeightsStore:
         self.pull(spec)
         return True
 
+    def adopt(self, spec: ModelSpec, folder: Path) -> Path:
+        """Take a copy of an unpacked checkpoint into the cache, if it is the published one. Raises WeightsCorrupt, and
+        WeightsUnavailable for a model of which that can't be told."""
+        archive = spec.archive
+        if archive is None or archive.data_sha256 is None:
+            raise WeightsUnavailable(f"Unpacked weights of {spec.id} can't be told from others: only its archive can.")
+
+        def copy(staging: Path) -> Path:
+            for path in (folder / INDEX_NAME, *data_files(folder)):
+                try:
+                    shutil.copyfile(path, staging / path.name)
+                except FileNotFoundError as error:
+                    raise WeightsCorrupt(f"{folder} lacks {path.name}.") from error
+            if weights_sha256(staging) != archive.data_sha256:
+                raise WeightsCorrupt(f"What lies in {folder} are not the published weights of {spec.id}.")
+            return staging
+
+        try:
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with _locked(self._cache / f"{archive.directory}.lock", lambda: None):
+                return self.find(spec) or self._place(archive, copy)
+        except OSError as error:
+            raise WeightsUnavailable(f"The weights can't be copied to {self._cache}: {error}.") from error
+
     def _obtain(self, archive: Archive, on_progress: Progress | None) -> Path:
         from engine.download import file_sha256  # its HTTP client is not needed to see what is ready
 
@@ -160,15 +184,21 @@ class WeightsStore:
             return 0
 
     def _install(self, archive: Archive, packed: Path) -> Path:
-        """Unpack beside the target, verify every tensor, then rename: the target is whole or absent."""
-        target = self._cache / archive.directory
-        staging = Path(tempfile.mkdtemp(prefix=f".{archive.directory}-", dir=self._cache))
-        try:
+        def unpacked(staging: Path) -> Path:
             unpack(packed, staging)
             indexes = list(staging.rglob(INDEX_NAME))
             if len(indexes) != 1:
                 raise WeightsCorrupt(f"{packed.name} holds {len(indexes)} files named {INDEX_NAME}, not one.")
-            folder = indexes[0].parent
+            return indexes[0].parent
+
+        return self._place(archive, unpacked)
+
+    def _place(self, archive: Archive, fill: Callable[[Path], Path]) -> Path:
+        """`fill` a folder beside the target and verify every tensor, then rename: the target is whole or absent."""
+        target = self._cache / archive.directory
+        staging = Path(tempfile.mkdtemp(prefix=f".{archive.directory}-", dir=self._cache))
+        try:
+            folder = fill(staging)
             read_checkpoint(folder)
             _write_json(folder / MARKER_NAME, {"archive_sha256": archive.sha256})
             folder.chmod(0o755)
@@ -177,7 +207,7 @@ class WeightsStore:
             folder.rename(target)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-        logger.info("%s: verified and unpacked to %s", archive.name, target)
+        logger.info("%s: verified and placed in %s", archive.name, target)
         return target
 
     def _local_folder(self, archive: Archive) -> Path | None:

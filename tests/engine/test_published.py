@@ -1,4 +1,4 @@
-"""The published weights themselves, where they are in the cache (`vocal-remover models pull`)."""
+"""The published weights themselves, where they are in the cache (`make weights`, `vocal-remover models pull`)."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from engine.catalog import Archive, ModelSpec, load_catalog
+from engine.checkpoint import weights_sha256
 from engine.errors import WeightsCorrupt, WeightsUnavailable
 from engine.unpack import MAX_MEMBER_BYTES, MAX_MEMBERS
 from engine.weights import WeightsStore
@@ -24,8 +26,8 @@ NOWHERE = "http://127.0.0.1:9/tiny.tar.gz"
 DATA = "model.data-00000-of-00001"
 
 
-def spec_of(packed: bytes) -> ModelSpec:
-    archive = Archive("tiny", NOWHERE, hashlib.sha256(packed).hexdigest(), "tiny")
+def spec_of(packed: bytes, data_sha256: str | None = None) -> ModelSpec:
+    archive = Archive("tiny", NOWHERE, hashlib.sha256(packed).hexdigest(), "tiny", data_sha256=data_sha256)
     return ModelSpec("tiny", "spleeter", "Tiny", ("vocals", "accompaniment"), 44100, 1024, "MIT", "", archive)
 
 
@@ -132,6 +134,46 @@ def test_weights_of_another_release_in_the_cache_are_replaced(tmp_path: Path) ->
     weights = WeightsStore(tmp_path / "cache", local=local_archive(tmp_path / "local", packed))
     assert weights.find(spec_of(packed)) is None
     assert (weights.pull(spec_of(packed)) / DATA).read_bytes() == (made / DATA).read_bytes()
+
+
+def test_an_unpacked_copy_of_the_published_weights_is_adopted(tmp_path: Path) -> None:
+    made = weights_folder(tmp_path / "made")
+    (made / "checkpoint").write_text("not needed")
+    spec = spec_of(b"", weights_sha256(made))
+    weights = WeightsStore(tmp_path / "cache")
+    folder = weights.adopt(spec, made)
+    assert weights.find(spec) == folder == tmp_path / "cache" / "tiny"
+    assert (folder / DATA).read_bytes() == (made / DATA).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["tiny", "tiny.lock"]
+    shutil.rmtree(made)
+    assert weights.adopt(spec, made) == folder  # nothing to be done
+
+
+@pytest.mark.parametrize("fault", ["others", "cut", "index of others", "no index", "no data", "no folder"])
+def test_what_is_not_the_published_weights_is_not_adopted(tmp_path: Path, fault: str) -> None:
+    made = weights_folder(tmp_path / "made")
+    spec = spec_of(b"", weights_sha256(made))
+    if fault == "others":
+        weights_folder(made, value=2.0)
+    elif fault == "cut":
+        (made / DATA).write_bytes((made / DATA).read_bytes()[:-1])
+    elif fault == "index of others":
+        other = weights_folder(tmp_path / "other", value=2.0)
+        shutil.copy(other / "model.index", made)
+    elif fault == "no folder":
+        shutil.rmtree(made)
+    else:
+        (made / ("model.index" if fault == "no index" else DATA)).unlink()
+    weights = WeightsStore(tmp_path / "cache")
+    with pytest.raises(WeightsCorrupt):
+        weights.adopt(spec, made)
+    assert not weights.ready(spec)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["tiny.lock"]
+
+
+def test_unpacked_weights_that_can_not_be_told_from_others_are_not_adopted(tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="only its archive"):
+        WeightsStore(tmp_path / "cache").adopt(spec_of(b""), weights_folder(tmp_path / "made"))
 
 
 def test_an_embedded_model_is_ready_and_has_nothing_to_pull(tmp_path: Path) -> None:
