@@ -22,7 +22,7 @@ class SampleQueue:
         self._blocks.append(block)
 
     def pop(self, count: int) -> Samples:
-        """The next `count` samples (frames, channels), or as many as there are."""
+        """The next `count` samples (frames, channels), or as many as there are; not copied where they came as one."""
         taken: list[Samples] = []
         while count and self._blocks:
             block = self._blocks[0]
@@ -32,6 +32,8 @@ class SampleQueue:
                 self._blocks[0] = block[count:]
             taken.append(block[:count])
             count -= len(taken[-1])
+        if len(taken) == 1:
+            return taken[0]
         samples = np.empty((self._channels, sum(map(len, taken))), np.float32)
         np.concatenate([block.T for block in taken] or [samples], axis=1, out=samples)
         return samples.T

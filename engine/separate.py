@@ -35,8 +35,8 @@ LISTENING_SHARE = 0.1
 MOST_DB = 120.0
 """More gain than between a whisper and a jet; far more would leave the range of float32."""
 BLOCK_FRAMES = 1 << 15
-"""Frames that are written and measured at once, always the same: sums and some encoders round by block, and models
-and kept patches come in blocks of their own."""
+"""Frames that are written and measured at once, cut at the same ones in every run: sums and some encoders round by
+block, and models and kept patches come in blocks of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,8 @@ class _Job:
         else:
             stream = modelled.from_kept(song, kept, start_patch, patches, self.stages)
         with closing(song), closing(stream):
-            for block in regrouped(stream, _block_sizes(end - self.first_frame if end is not None else 0)):
+            # Cut where the model's own blocks end: they need not be put together anew, as long as rates are the same.
+            for block in regrouped(stream, _block_sizes(self.first_frame, end, modelled.first_frame(1))):
                 self._check()
                 with self.stages.timing("write"):
                     self._write(modelled.by_stem(block), end)
@@ -269,8 +270,12 @@ class _Job:
         self.on_progress(Progress(stage, self._fraction))
 
 
-def _block_sizes(frames: int) -> Iterator[int]:
-    """BLOCK_FRAMES for ever; so that a range is not waited for beyond its end, with a cut after `frames`."""
-    for start in range(0, frames, BLOCK_FRAMES):
-        yield min(BLOCK_FRAMES, frames - start)
+def _block_sizes(first: int, end: int | None, cut: int) -> Iterator[int]:
+    """From frame `first` on, BLOCK_FRAMES for ever, but cut at `cut` and all frames BLOCK_FRAMES apart from it; and at
+    `end`, so that a range is not waited for beyond it."""
+    at = first
+    while end is None or at < end:
+        size = (cut - at - 1) % BLOCK_FRAMES + 1
+        yield size if end is None else min(size, end - at)
+        at += size
     yield from itertools.repeat(BLOCK_FRAMES)

@@ -102,11 +102,13 @@ class SpleeterSeparator(GraphModel):
                             blocks[stem] = overlap.push(windowed_waves(masked))[keep]
                     position += BLOCK * HOP
                     if len(blocks[stems[0]]):
-                        # Stem and song come out at the same place: that many hops behind the patch's start.
-                        song.take_back(waves[:, start * HOP : (start + BLOCK) * HOP].T[keep])
+                        # Stem and song come out at the same place: that many hops behind the patch's start. A copy,
+                        # because the whole patch's waves would wait for its last block to be written.
+                        song.take_back(waves[:, start * HOP : (start + BLOCK) * HOP].copy().T[keep])
                         yield blocks
                     if position >= heard.end:
                         break
+                del waves, masks, shares  # not kept until the next patch has come
 
     def _masked(self, heard: Heard, first: int, stages: Stages) -> Iterator[tuple[Waves, list[Tensor]]]:
         """The waves under each patch, (2, samples_of(512)), and the masks of all stems but the last,
@@ -115,14 +117,16 @@ class SpleeterSeparator(GraphModel):
             for waves, magnitude in patches:
                 with stages.timing("network"):
                     masks = list(self._session.run({INPUT: magnitude}))
-                del magnitude  # not kept until the next patch has come
+                del magnitude  # not kept until the next patch has come; nor are these
                 yield waves, masks
+                del waves, masks
 
     def _patches(self, heard: Heard, first: int, stages: Stages) -> Iterator[tuple[Waves, Tensor]]:
         for waves in framed(_padded(heard, first), PATCH_FRAMES):
             with stages.timing("spectra"):
                 magnitude = magnitudes(waves, self._spec.bins)[np.newaxis]
             yield waves, magnitude
+            del waves, magnitude
 
 
 def _padded(heard: Heard, first: int) -> Iterator[Samples]:
