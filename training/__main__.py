@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WORK = ROOT / "data" / "training"
 """Nothing in it is committed."""
 DATA = ROOT.parent / "shared" / "data"
+SPLEETER = ROOT / "data" / "models" / "2stems"
 GRAPH = ROOT / "assets" / "models" / "lite.onnx"
 
 
@@ -32,10 +33,12 @@ def parser() -> argparse.ArgumentParser:
 
     pools = commands.add_parser("pools", help="make clips of voices and accompaniments", formatter_class=shows)
     pools.add_argument("--pools", type=Path, default=WORK / "pools", help="folder of the pools")
-    pools.add_argument("--kinds", nargs="*", help="only these; `real` are the CC0 stems")
+    pools.add_argument("--kinds", nargs="*", help="only these; `real` are the CC0 stems, `recorded` is --music")
     pools.add_argument("--clips", type=int, help="so many of each kind, instead of the recipe's numbers")
     pools.add_argument("--scale", type=float, default=1.0, help="times the recipe's numbers of clips")
     pools.add_argument("--stems", type=Path, default=DATA / "stems_train", help="songs with stems, to learn from")
+    pools.add_argument("--music", type=Path, default=WORK / "music", help="folder of recorded music without a voice")
+    pools.add_argument("--weights", type=Path, default=SPLEETER, help="of Spleeter's 2 stems, which hears where one is")
     pools.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     pools.add_argument("--seed", type=int, default=0)
     pools.add_argument("--fresh", action="store_true", help="throw away what other recipes made")
@@ -93,26 +96,37 @@ def _measured(command: argparse.ArgumentParser) -> None:
 
 
 def pools(options: argparse.Namespace) -> None:
+    from engine.errors import EngineError
     from training.pools import ClipFailed, PoolStale, fill
     from training.real import KIND, StemsMissing, fill_real
     from training.recipes import RECIPES
+    from training.recorded import KIND as RECORDED
+    from training.recorded import MusicMissing, fill_recorded
     from training.synthesis import programs
 
-    kinds = options.kinds or [*RECIPES, KIND]
-    if unknown := set(kinds) - {*RECIPES, KIND}:
-        sys.exit(f"There is no kind {', '.join(sorted(unknown))}. Known: {', '.join([*RECIPES, KIND])}.")
+    known = [*RECIPES, KIND, RECORDED]
+    kinds = options.kinds or known
+    if not options.kinds and not options.music.is_dir():
+        print(f"There is no {options.music}: without recorded music. See training/README.md.", file=sys.stderr)
+        kinds.remove(RECORDED)
+    if unknown := set(kinds) - set(known):
+        sys.exit(f"There is no kind {', '.join(sorted(unknown))}. Known: {', '.join(known)}.")
     try:
-        if set(kinds) - {KIND}:
+        if set(kinds) & set(RECIPES):
             programs.check()
         for kind in kinds:
             if kind == KIND:
                 print(f"{KIND}: {len(fill_real(options.pools, options.stems, fresh=options.fresh))} clips")
                 continue
+            if kind == RECORDED:
+                made = {"workers": options.workers, "fresh": options.fresh}
+                print(f"{RECORDED}: {len(fill_recorded(options.pools, options.music, options.weights, **made))} clips")
+                continue
             count = options.clips or max(1, round(RECIPES[kind].clips * options.scale))
             made = {"seed": options.seed, "workers": options.workers, "fresh": options.fresh}
             pool, seconds = fill(options.pools, RECIPES[kind], count, **made)
             print(f"{kind}: {len(pool)} clips" + (f", {seconds:.1f} CPU seconds a new one" if seconds else ""))
-    except (programs.ProgramMissing, ClipFailed, PoolStale, StemsMissing) as error:
+    except (programs.ProgramMissing, ClipFailed, PoolStale, StemsMissing, MusicMissing, EngineError) as error:
         sys.exit(str(error))
 
 

@@ -32,10 +32,11 @@ class Mixing:
         default_factory=lambda: {
             "vocals": 0.93,
             "choir": 0.07,
-            "song": 0.42,
-            "electronic": 0.18,
-            "sparse": 0.2,
-            "leads": 0.2,
+            "song": 0.25,
+            "electronic": 0.1,
+            "sparse": 0.15,
+            "leads": 0.15,
+            "recorded": 0.35,
         }
     )
     real_voice: float = 0.45
