@@ -20,6 +20,7 @@ from bench.crowd.engine_speed import songs_per_minute
 from bench.crowd.figures import broken, mean, summary, table
 from bench.crowd.run import Outcome, Plan, Scenario, run
 from bench.crowd.songs import write_songs
+from bench.ended import end_in_good_order
 from bench.load.service import servers_missing
 
 SCENARIOS: tuple[Scenario, ...] = ("plain", "slow", "greedy")
@@ -27,6 +28,7 @@ ENGINE_SONGS = 16
 
 
 def main() -> int:
+    end_in_good_order()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     options = _parser().parse_args()
     if len(cores := sorted(os.sched_getaffinity(0))) > options.cores:

@@ -13,11 +13,13 @@ import sys
 
 from backend.db import Database
 from bench.contenders import machine
+from bench.ended import end_in_good_order
 from bench.load import listings, rows, scenarios
 from bench.load.service import Api, servers_missing
 
 
 def main() -> None:
+    end_in_good_order()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog="bench.load")
     parser.add_argument("--quick", action="store_true", help="shorter, and listings up to 100,000 rows")
