@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from training.synthesis import spoken
+
 PACKAGES = {
     "espeak-ng": "espeak-ng",
     "flite": "flite",
@@ -49,7 +51,7 @@ def missing_packages() -> list[str]:
     packages += [
         package for voice, (_, package) in FESTIVAL_VOICES.items() if voice.removeprefix("voice_") not in there
     ]
-    return packages
+    return packages + spoken.missing()
 
 
 def check() -> None:

@@ -1,4 +1,4 @@
-"""Spoken lines from espeak-ng, flite and festival, and what WORLD makes of them.
+"""Spoken lines from espeak-ng, flite, festival and recordings, and what WORLD makes of them.
 
 WORLD (M. Morise, F. Yokomori, K. Ozawa: "WORLD: a vocoder-based high-quality speech synthesis system for real-time
 applications", IEICE Trans. E99-D(7), 2016) takes speech apart into pitch, spectral envelope and aperiodicity.
@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from training.synthesis import programs, words
+from training.synthesis import programs, spoken, words
 from training.synthesis.sound import RATE, Mono, Random
 
 FRAME_MS = 5.0
@@ -26,6 +26,8 @@ ESPEAK_VARIANTS = (
     *("", "+f1", "+f2", "+f3", "+f4", "+f5", "+m1", "+m2", "+m3", "+m4", "+m5", "+m6", "+m7", "+m8"),
     *("+klatt", "+klatt2", "+klatt3", "+Andrea", "+Annie", "+Gene", "+Linda", "+Steph"),
 )
+RECORDED = 0.45
+"""How often the line is spoken by somebody who was recorded."""
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 
 
@@ -51,6 +53,9 @@ class Speaker:
 
 def draw_speaker(random: Random) -> Speaker:
     speed, height, kind = int(random.integers(110, 190)), int(random.integers(10, 80)), random.random()
+    if random.random() < RECORDED:
+        people = spoken.speakers()
+        return Speaker("recording", people[int(random.integers(len(people)))], "", speed, height)
     if kind < 0.42:
         language = str(random.choice(ESPEAK_LANGUAGES))
         return Speaker("espeak-ng", language + str(random.choice(ESPEAK_VARIANTS)), language, speed, height)
@@ -63,6 +68,9 @@ def draw_speaker(random: Random) -> Speaker:
 
 def speak(random: Random, speaker: Speaker, folder: Path) -> Parameters | None:
     """One line by that speaker; None when the program failed or said next to nothing."""
+    if speaker.program == "recording":
+        said = spoken.say(random, speaker.voice)
+        return None if said is None else analyse(said[0] * 0.7, said[1], random)
     text = words.line(random, speaker.language, int(random.integers(6, 14)))
     written = folder / "speech.wav"
     written.unlink(missing_ok=True)
